@@ -1,0 +1,101 @@
+//! Doors: what must be knocked, and what then happens.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::flags::FlagMatch;
+use crate::sequence::Sequence;
+use crate::target::Target;
+use crate::template::Template;
+
+/// A door's place in the configuration file, from 0. Two sections of the same name are two doors.
+#[derive(Copy, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct DoorId(pub u16);
+
+/// One `[section]` of the configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Door {
+    /// The section's name, as log lines have it.
+    pub name: String,
+    /// What must be knocked.
+    pub trigger: Trigger,
+    /// What then happens.
+    pub action: Action,
+}
+
+/// What must be knocked: all that the engine and the kernel filter need to know of a door.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Trigger {
+    /// Where the steps come from.
+    pub source: SequenceSource,
+    /// The longest time from the first step to the last. Zero lets only single-step doors open.
+    pub seq_timeout: Duration,
+    /// What a TCP step's flags must be.
+    pub flags: FlagMatch,
+    /// The destinations that count; empty for the host's own addresses.
+    pub targets: Vec<Target>,
+    /// Whether any other port of ours breaks an attempt, also one that no door names.
+    pub strict: bool,
+    /// How long after an opening the same source cannot open this door again.
+    pub cooldown: Duration,
+}
+
+/// Where the steps of a door come from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SequenceSource {
+    /// `sequence`: always the same.
+    Fixed(Sequence),
+    /// `one_time_sequences`: the path of a file whose lines are used once each. The engine keeps
+    /// such a door shut until it is told the current line.
+    OneTime(String),
+}
+
+/// What happens when a door opens and when its time is over.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Action {
+    /// For a knock over IPv4; `None` runs nothing.
+    pub v4: Option<Commands>,
+    /// For a knock over IPv6 (`*_command_6`, or else the same as for IPv4); `None` runs nothing.
+    pub v6: Option<Commands>,
+    /// From the end of the start command to the stop command.
+    pub cmd_timeout: Duration,
+    /// The account that the commands run as; `None` for the daemon's own.
+    pub user: Option<String>,
+}
+
+/// The commands of one address family.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Commands {
+    /// Run at once.
+    pub start: Template,
+    /// Run after [`Action::cmd_timeout`].
+    pub stop: Option<Template>,
+}
+
+impl Action {
+    /// The commands for a knock from `source`, if any run for its family.
+    #[must_use]
+    pub const fn for_source(&self, source: IpAddr) -> Option<&Commands> {
+        match source {
+            IpAddr::V4(_) => self.v4.as_ref(),
+            IpAddr::V6(_) => self.v6.as_ref(),
+        }
+    }
+}
+
+impl Trigger {
+    /// Whether a packet to `destination` can count; `local` says that it is an address of the
+    /// interface that the packet came in on.
+    #[must_use]
+    pub fn listens_at(&self, destination: IpAddr, local: bool) -> bool {
+        if self.targets.is_empty() {
+            local
+        } else {
+            self.targets
+                .iter()
+                .any(|target| target.contains(destination))
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What a packet says, as far as a knock goes: a view over hostile bytes that never fails late.
+
+use core::net::IpAddr;
+
+use crate::flags::TcpFlags;
+use crate::sequence::{Protocol, Step};
+
+/// A TCP segment or UDP datagram, reduced to what a door can ask about.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct Packet {
+    /// The IP source address.
+    pub source: IpAddr,
+    /// The IP destination address.
+    pub destination: IpAddr,
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// The source port.
+    pub source_port: u16,
+    /// The destination port.
+    pub destination_port: u16,
+    /// The TCP flags; none for UDP.
+    pub flags: TcpFlags,
+}
+
+/// Why bytes are no knock. None of these is worth more than a counter.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum NotAKnock {
+    /// The bytes end before the header that they announce.
+    Truncated,
+    /// Neither IPv4 nor IPv6, or a header that contradicts itself.
+    Malformed,
+    /// A later fragment of a datagram: it has no ports.
+    Fragment,
+    /// Neither TCP nor UDP.
+    OtherProtocol,
+    /// More IPv6 extension headers than we are ready to walk.
+    TooManyHeaders,
+}
+
+impl Packet {
+    /// The step that this packet is.
+    #[must_use]
+    pub const fn step(&self) -> Step {
+        Step {
+            protocol: self.protocol,
+            port: self.destination_port,
+        }
+    }
+
+    /// Reads an IP packet; the first byte is the IP header's.
+    ///
+    /// # Errors
+    /// If it is no first or only fragment of a TCP segment or UDP datagram, or too short to tell.
+    pub fn from_ip(_bytes: &[u8]) -> Result<Self, NotAKnock> {
+        Err(NotAKnock::Truncated)
+    }
+
+    /// Reads what follows a link-layer header that announced `ether_type` (host byte order): an
+    /// IP packet, or one behind up to two VLAN tags (IEEE 802.1Q, 802.1ad).
+    ///
+    /// # Errors
+    /// As [`Packet::from_ip`]; other ether types are [`NotAKnock::Malformed`].
+    pub fn from_ether_type(_ether_type: u16, bytes: &[u8]) -> Result<Self, NotAKnock> {
+        Self::from_ip(bytes)
+    }
+
+    /// Reads a frame as a pcap file of link type `link` has it.
+    ///
+    /// # Errors
+    /// As [`Packet::from_ether_type`].
+    pub fn from_link(_link: LinkType, bytes: &[u8]) -> Result<Self, NotAKnock> {
+        Self::from_ip(bytes)
+    }
+}
+
+/// The link-layer headers that pcap files have (<https://www.tcpdump.org/linktypes.html>).
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum LinkType {
+    /// `LINKTYPE_ETHERNET`, 1.
+    Ethernet,
+    /// `LINKTYPE_RAW`, 101, and its relatives 12, 228 and 229: no header.
+    RawIp,
+    /// `LINKTYPE_LINUX_SLL`, 113: Linux "cooked" capture.
+    LinuxSll,
+    /// `LINKTYPE_LINUX_SLL2`, 276: Linux "cooked" capture, version 2.
+    LinuxSll2,
+    /// `LINKTYPE_NULL`, 0, and `LINKTYPE_LOOP`, 108: BSD loopback.
+    Loopback,
+}

@@ -1,0 +1,4 @@
+//! `knock`: see the manual page.
+#![forbid(unsafe_code)]
+
+fn main() {}

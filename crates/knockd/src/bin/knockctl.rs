@@ -1,0 +1,4 @@
+//! `knockctl`: see the manual page.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,4 @@
+//! `knockd`: see the manual page.
+#![forbid(unsafe_code)]
+
+fn main() {}

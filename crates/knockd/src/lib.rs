@@ -1,0 +1,3 @@
+//! The daemon `knockd` and the administrator's tool `knockctl`: two small binaries over this
+//! library.
+#![forbid(unsafe_code)]
