@@ -1,0 +1,43 @@
+//! The jobs, one function each.
+
+pub(crate) mod bed;
+pub(crate) mod bench;
+pub(crate) mod checks;
+pub(crate) mod fuzz;
+pub(crate) mod setup;
+
+use crate::run::{Outcome, cargo, execute, program, root, timed};
+
+/// Seconds for each fuzz target in CI: enough to see that it runs and finds nothing at once.
+const FUZZ_SMOKE_SECONDS: u32 = 5;
+
+/// Everything that CI runs.
+pub(crate) fn test() -> Outcome {
+    timed("setup", setup::run)?;
+    timed("lint", checks::lint)?;
+    timed("pure", checks::pure)?;
+    timed("unit", checks::unit)?;
+    timed("compliance", || bed::run("compliance", &[]))?;
+    timed("differential", || bed::run("differential", &[]))?;
+    timed("knockers", || bed::run("knockers", &[]))?;
+    timed("try", || try_knock(&[]))?;
+    timed("fuzz", || fuzz::run(FUZZ_SMOKE_SECONDS, None))
+}
+
+/// Builds the programs as they are shipped, and runs `knockctl try`.
+pub(crate) fn try_knock(arguments: &[String]) -> Outcome {
+    execute(cargo(".").args([
+        "build",
+        "--quiet",
+        "--release",
+        "-p",
+        "knockd",
+        "-p",
+        "knock",
+    ]))?;
+    execute(
+        program(root().join("target/release/knockctl"))
+            .arg("try")
+            .args(arguments),
+    )
+}

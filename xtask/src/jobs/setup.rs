@@ -1,0 +1,80 @@
+//! What the tests need beyond Rust and a C compiler.
+
+use crate::run::{Failure, Outcome, execute, is_installed, program};
+
+/// A program that a job needs, and the Debian package that has it.
+const NEEDED: [(&str, &str); 16] = [
+    ("g++", "g++"),
+    ("ip", "iproute2"),
+    ("iptables", "iptables"),
+    ("nft", "nftables"),
+    ("knockd", "knockd"),
+    ("knock", "knockd"),
+    ("nc.openbsd", "netcat-openbsd"),
+    ("nc.traditional", "netcat-traditional"),
+    ("nmap", "nmap"),
+    ("hping3", "hping3"),
+    ("tcpdump", "tcpdump"),
+    ("mandoc", "mandoc"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("setpriv", "util-linux"),
+    ("pppd", "ppp"),
+];
+
+/// Installs what is missing where that is allowed: as root, or in CI. Anywhere else one line
+/// says what to install.
+pub(crate) fn run() -> Outcome {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = missing.join(" ");
+    if !is_installed("apt-get") {
+        return Err(Failure::Said(format!(
+            "install the programs of the packages {packages}"
+        )));
+    }
+    if !is_root() {
+        return Err(Failure::Said(format!(
+            "run: sudo apt-get install {packages}"
+        )));
+    }
+    run_apt(&["update", "-qq"])?;
+    let mut words = vec!["install", "-qq", "--no-install-recommends"];
+    words.extend(missing);
+    run_apt(&words)?;
+    match self::missing().join(" ") {
+        still if still.is_empty() => Ok(()),
+        still => Err(Failure::Said(format!(
+            "still missing after their installation: {still}"
+        ))),
+    }
+}
+
+/// The packages whose programs are not there, each once.
+fn missing() -> Vec<&'static str> {
+    let mut packages: Vec<_> = NEEDED
+        .iter()
+        .filter(|(program, _)| !is_installed(program))
+        .map(|(_, package)| *package)
+        .collect();
+    packages.dedup();
+    packages
+}
+
+/// No package may start its daemon here: at run level 1, invoke-rc.d(8) starts nothing.
+fn run_apt(words: &[&str]) -> Outcome {
+    execute(
+        program("apt-get")
+            .args(words)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("RUNLEVEL", "1")
+            .stdin(std::process::Stdio::null()),
+    )
+}
+
+fn is_root() -> bool {
+    let owner = std::fs::metadata("/proc/self");
+    owner.is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
+}
