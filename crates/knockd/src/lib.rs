@@ -1,3 +1,5 @@
 //! The daemon `knockd` and the administrator's tool `knockctl`: two small binaries over this
 //! library.
 #![forbid(unsafe_code)]
+
+pub mod listen;

@@ -1,0 +1,279 @@
+//! The packet side: from the wire to openings.
+//!
+//! [`PacketSide`] is what the acting side holds of it. Behind it a listener, which alone sees
+//! packets, walks the kernel's ring, runs the engine, and sends [`Report`]s, fixed-size messages
+//! that carry numbers only; and a watch follows the host's interfaces and addresses. The listener
+//! is a thread; it shares nothing with the acting side but descriptors and messages.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use knock_core::door::{Door, DoorId};
+use knock_core::engine;
+use knock_core::sequence::Sequence;
+use knock_core::time::Timestamp;
+
+pub mod report;
+
+pub use report::{Report, ReportKind};
+
+/// What a packet side needs to know at its start.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The number of this set of doors; reports carry it.
+    pub generation: u32,
+    /// The doors; a door's id is its index.
+    pub doors: Arc<[Door]>,
+    /// The current sequences of the one-time doors; one that is not here is shut.
+    pub sequences: Vec<(DoorId, Option<Sequence>)>,
+    /// Attempts alive at once (`max_attempts`).
+    pub max_attempts: u32,
+    /// Names of interfaces, present or not; `any` for every one there is and will be.
+    pub interfaces: Vec<String>,
+    /// IPv6 is not looked at (`-4`).
+    pub only_ipv4: bool,
+    /// Every packet that passes the kernel's filter is reported (`-D`), within a rate limit.
+    pub dump: bool,
+}
+
+/// Why packets cannot be seen.
+#[derive(Debug)]
+pub enum StartError {
+    /// The capability `CAP_NET_RAW` is missing.
+    Permission,
+    /// The packet socket or its ring could not be made.
+    Capture(io::Error),
+    /// The kernel's interfaces could not be listed or followed.
+    Links(io::Error),
+    /// A channel or thread inside the daemon could not be made.
+    Inside(io::Error),
+}
+
+/// What the acting side should hear of.
+#[derive(Debug)]
+pub enum Notice {
+    /// A report of the listener.
+    Report(Report),
+    /// Something changed about an interface that was asked for by name. With `any` there are no
+    /// such notices: hosts with containers would do nothing else.
+    Interface {
+        /// Its name.
+        name: String,
+        /// What changed.
+        change: InterfaceChange,
+    },
+    /// Something is wrong; the daemon goes on as well as it can.
+    Problem(Problem),
+}
+
+/// What changed about an interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum InterfaceChange {
+    /// It is not there at the start, or when first asked for; it is waited for.
+    Absent,
+    /// It came into being.
+    Appeared,
+    /// It went away; it is waited for.
+    Gone,
+    /// It was switched on.
+    Up,
+    /// It is, or was, switched off.
+    Down,
+    /// It has no address (any more), so that only doors with targets can hear anything on it.
+    NoAddress,
+    /// It has these addresses now, sorted.
+    Addresses(Vec<IpAddr>),
+}
+
+/// What is wrong on the packet side.
+#[derive(Debug)]
+pub enum Problem {
+    /// The kernel refused the filter for these doors; one that passes every port is in force.
+    FilterTooLarge(io::Error),
+    /// The kernel refused every filter; the one before stays in force.
+    Filter(io::Error),
+    /// Interfaces could not be followed; they are looked at again on the next change or reload.
+    Links(io::Error),
+    /// The listener has ended: nothing is heard any more.
+    ListenerEnded,
+    /// The listener sent bytes that are no report; they were thrown away.
+    NotAReport,
+}
+
+/// What was counted since the start.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// What the engine counted.
+    pub engine: engine::Counters,
+    /// Attempts alive now.
+    pub attempts: u64,
+    /// Packets that passed the kernel's filter.
+    pub seen: u64,
+    /// Of these, packets that are no TCP or UDP packet which a door could count.
+    pub not_knocks: u64,
+    /// Packets that the kernel dropped because the ring was full.
+    pub dropped: u64,
+    /// Reports left out by the rate limit, or because the acting side was busy.
+    pub lines_left_out: u64,
+    /// Openings lost because the acting side was busy for too long.
+    pub openings_lost: u64,
+}
+
+/// The acting side's end of the packet side; see the [module](self).
+#[derive(Debug)]
+pub struct PacketSide {
+    reports: OwnedFd,
+    links: OwnedFd,
+}
+
+/// Now, on the clock of [`Report::at`]: the system's monotonic clock.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp::ZERO
+}
+
+impl PacketSide {
+    /// Opens the packet socket, starts the listener and begins to follow the interfaces, in the
+    /// caller's network namespace.
+    ///
+    /// # Errors
+    /// If packets cannot be seen at all; an interface that is not there is none of these.
+    pub fn start(_setup: Setup) -> Result<Self, StartError> {
+        Err(StartError::Permission)
+    }
+
+    /// What to poll for input: the reports, the interfaces. Then call
+    /// [`PacketSide::handle_readable`].
+    #[must_use]
+    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.reports.as_fd(), self.links.as_fd()]
+    }
+
+    /// Reads what is there, up to a bound; never blocks. Harmless when nothing is. Then take the
+    /// notices from [`PacketSide::poll_notice`] until there is none.
+    pub fn handle_readable(&mut self) {}
+
+    /// The next notice, oldest first. There may be some right after the start and after
+    /// [`PacketSide::set_interfaces`] and [`PacketSide::set_doors`] too.
+    #[must_use]
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        None
+    }
+
+    /// Replaces the doors. Attempts at doors that did not change live on.
+    pub fn set_doors(
+        &mut self,
+        _generation: u32,
+        _doors: Arc<[Door]>,
+        _sequences: Vec<(DoorId, Option<Sequence>)>,
+        _max_attempts: u32,
+    ) {
+    }
+
+    /// Gives a one-time door its current sequence, or shuts it.
+    pub fn set_sequence(&mut self, _door: DoorId, _sequence: Option<Sequence>) {}
+
+    /// Replaces the names of the interfaces, and looks at all interfaces again.
+    pub fn set_interfaces(&mut self, _interfaces: Vec<String>) {}
+
+    /// What was counted so far. Waits for the listener at most 100 ms, and gives what was known
+    /// before if it does not answer.
+    #[must_use]
+    pub fn counters(&mut self) -> Counters {
+        Counters::default()
+    }
+
+    /// Ends the listener.
+    pub fn stop(self) {}
+}
+
+/// The interface to listen on when nobody named one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DefaultInterface {
+    /// `eth0`, as in the original, since it is there.
+    Eth0,
+    /// There is no `eth0`; this one has the default route.
+    DefaultRoute(String),
+    /// There is neither: every interface.
+    Any,
+}
+
+impl DefaultInterface {
+    /// Its name, as [`Setup::interfaces`] has it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Eth0 => "eth0",
+            Self::DefaultRoute(name) => name,
+            Self::Any => ANY,
+        }
+    }
+}
+
+/// The name that stands for every interface.
+pub const ANY: &str = "any";
+
+/// Finds the interface to listen on when nobody named one.
+///
+/// # Errors
+/// If the kernel's interfaces and routes cannot be listed.
+pub fn default_interface() -> io::Result<DefaultInterface> {
+    Ok(DefaultInterface::Any)
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Permission => f.write_str(
+                "cannot see packets: the capability CAP_NET_RAW is missing \
+                 (start as root, or give the container or the unit CAP_NET_RAW)",
+            ),
+            Self::Capture(error) => write!(f, "cannot see packets: {error}"),
+            Self::Links(error) => write!(f, "cannot follow the network interfaces: {error}"),
+            Self::Inside(error) => write!(f, "cannot start the listener: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FilterTooLarge(error) => write!(
+                f,
+                "the kernel refused the packet filter for these doors ({error}); \
+                 a wider one is used, which costs more time a packet"
+            ),
+            Self::Filter(error) => write!(f, "the kernel refused the packet filter: {error}"),
+            Self::Links(error) => write!(f, "cannot follow the network interfaces: {error}"),
+            Self::ListenerEnded => f.write_str("the listener has ended: no knock is heard"),
+            Self::NotAReport => f.write_str("the listener sent a message that is no report"),
+        }
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl fmt::Display for InterfaceChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("is not there; waiting for it"),
+            Self::Appeared => f.write_str("appeared"),
+            Self::Gone => f.write_str("is gone; waiting for it"),
+            Self::Up => f.write_str("is up"),
+            Self::Down => f.write_str("is down"),
+            Self::NoAddress => f.write_str("has no address"),
+            Self::Addresses(addresses) => {
+                f.write_str("has")?;
+                for (i, address) in addresses.iter().enumerate() {
+                    write!(f, "{}{address}", if i == 0 { " " } else { ", " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
