@@ -1,4 +1,8 @@
 //! `knock`: see the manual page.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    knock::cli::run(std::env::args_os()).into()
+}

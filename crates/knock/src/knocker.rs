@@ -1,0 +1,223 @@
+//! Sends one step: one SYN or one datagram, and as little else as the system allows.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use knock_core::sequence::Protocol;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::device;
+use crate::step::Step;
+
+/// What a UDP knock carries, as the original's: one zero byte.
+const PAYLOAD: [u8; 1] = [0];
+
+/// Knocks at one address, always the same one.
+#[derive(Clone, Debug)]
+pub struct Knocker {
+    to: SocketAddr,
+    from: Option<SocketAddr>,
+    interface: Option<String>,
+}
+
+/// Why nothing can be sent at all.
+#[derive(Debug)]
+pub enum RouteError {
+    /// The system gives no socket of the address's family.
+    Socket(io::Error),
+    /// The interface cannot be used.
+    Interface(io::Error),
+    /// The source address cannot be used.
+    Source(io::Error),
+}
+
+impl Knocker {
+    /// A knocker for `to` (its port is ignored), from the address `from` and through `interface`
+    /// where they are given. Tries both, so that a mistake shows before anything is sent.
+    ///
+    /// # Errors
+    /// If the system refuses `from` or `interface`, or cannot speak to `to`'s family at all.
+    pub fn new(
+        to: SocketAddr,
+        from: Option<SocketAddr>,
+        interface: Option<&str>,
+    ) -> Result<Self, RouteError> {
+        let knocker = Self {
+            to,
+            from: from.map(|from| in_scope_of(from, &to)),
+            interface: interface.map(str::to_owned),
+        };
+        knocker.socket(Type::DGRAM)?;
+        Ok(knocker)
+    }
+
+    /// Where `step` is sent to.
+    #[must_use]
+    pub fn address(&self, step: Step) -> SocketAddr {
+        let mut address = self.to;
+        address.set_port(step.port());
+        address
+    }
+
+    /// Sends one step and returns at once, whatever becomes of it: no answer is waited for, and a
+    /// refusal (RST, ICMP) is none of ours. Every step comes from a socket of its own, so no
+    /// answer to an earlier step is taken for a failure of this one.
+    ///
+    /// # Errors
+    /// If the system did not take the packet: no route, a local firewall, no such interface.
+    pub fn knock(&self, step: Step) -> io::Result<()> {
+        let to = self.address(step).into();
+        match step.protocol() {
+            Protocol::Tcp => self.syn(&to),
+            Protocol::Udp => self.datagram(&to),
+        }
+    }
+
+    /// A SYN, by a connect that nobody waits for. Dropping the socket then ends it: an attempt
+    /// that has no answer yet goes without a trace, so nothing is ever sent again; one that was
+    /// accepted meanwhile (a fast path) is reset, before its handshake is complete where the
+    /// system lets us hold back the third packet.
+    fn syn(&self, to: &SockAddr) -> io::Result<()> {
+        let socket = self.socket(Type::STREAM)?;
+        socket.set_nonblocking(true)?;
+        socket.set_linger(Some(Duration::ZERO))?;
+        hold_back_the_ack(&socket);
+        was_sent(socket.connect(to))
+    }
+
+    fn datagram(&self, to: &SockAddr) -> io::Result<()> {
+        let socket = self.socket(Type::DGRAM)?;
+        was_sent(socket.send_to(&PAYLOAD, to).map(drop))
+    }
+
+    fn socket(&self, kind: Type) -> Result<Socket, RouteError> {
+        let domain = Domain::for_address(self.to);
+        let socket = Socket::new(domain, kind, None).map_err(RouteError::Socket)?;
+        if let Some(name) = &self.interface {
+            device::bind(&socket, domain, name).map_err(RouteError::Interface)?;
+        }
+        if let Some(from) = self.from {
+            socket.bind(&from.into()).map_err(RouteError::Source)?;
+        }
+        Ok(socket)
+    }
+}
+
+/// A link-local source without a zone is on the destination's link: where else.
+fn in_scope_of(mut from: SocketAddr, to: &SocketAddr) -> SocketAddr {
+    if let (SocketAddr::V6(from), SocketAddr::V6(to)) = (&mut from, to)
+        && from.ip().is_unicast_link_local()
+        && from.scope_id() == 0
+    {
+        from.set_scope_id(to.scope_id());
+    }
+    from
+}
+
+/// Linux answers a SYN-ACK by an ACK at once, in the time that `connect` needs to return, unless
+/// the socket delays its ACKs (`TCP_QUICKACK` off, tcp(7)): then the reset of the close is the
+/// first thing that the other side sees. Where the system refuses this, the knock works as well.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn hold_back_the_ack(socket: &Socket) {
+    socket.set_tcp_quickack(false).ok();
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn hold_back_the_ack(_: &Socket) {}
+
+/// Whether the packet left, from what a call that does not wait said: "in progress" is a success,
+/// and so is an answer of the other side, which can only have come after our packet.
+fn was_sent(result: io::Result<()>) -> io::Result<()> {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+
+    match result {
+        Err(error) if in_progress(&error) => Ok(()),
+        Err(error) => match error.kind() {
+            ConnectionRefused | ConnectionReset | ConnectionAborted => Ok(()),
+            _ => Err(error),
+        },
+        Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINPROGRESS)
+}
+
+/// Windows says `WSAEWOULDBLOCK`.
+#[cfg(not(unix))]
+fn in_progress(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// What is wrong; lower case, no full stop.
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Socket(error) | Self::Interface(error) | Self::Source(error)) = self;
+        write!(f, "{error}")
+    }
+}
+
+impl std::error::Error for RouteError {}
+
+impl From<RouteError> for io::Error {
+    fn from(error: RouteError) -> Self {
+        let (RouteError::Socket(error) | RouteError::Interface(error) | RouteError::Source(error)) =
+            error;
+        error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(kind: io::ErrorKind) -> io::Result<()> {
+        was_sent(Err(kind.into()))
+    }
+
+    #[test]
+    fn an_answer_proves_that_the_packet_was_sent() {
+        assert!(said(io::ErrorKind::ConnectionRefused).is_ok());
+        assert!(said(io::ErrorKind::ConnectionReset).is_ok());
+        assert!(was_sent(Ok(())).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_of_our_own_system_is_a_failure() {
+        assert!(said(io::ErrorKind::NetworkUnreachable).is_err());
+        assert!(said(io::ErrorKind::PermissionDenied).is_err());
+        assert!(said(io::ErrorKind::AddrNotAvailable).is_err());
+    }
+
+    #[test]
+    fn a_source_that_is_not_ours_is_found_before_anything_is_sent() {
+        let to = "127.0.0.1:0".parse().unwrap();
+        let from = "192.0.2.1:0".parse().ok();
+        let error = Knocker::new(to, from, None).unwrap_err();
+        assert!(matches!(error, RouteError::Source(_)), "{error:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_interface_that_is_not_there_is_found_before_anything_is_sent() {
+        let to = "127.0.0.1:0".parse().unwrap();
+        for name in ["nosuch0", "", "lo0123456789012345"] {
+            let error = Knocker::new(to, None, Some(name)).unwrap_err();
+            assert!(
+                matches!(error, RouteError::Interface(_)),
+                "{name}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_link_local_source_is_on_the_link_of_the_destination() {
+        let to = "[fe80::2%7]:0".parse().unwrap();
+        let from = in_scope_of("[fe80::1]:0".parse().unwrap(), &to);
+        assert_eq!(from, "[fe80::1%7]:0".parse().unwrap());
+    }
+}

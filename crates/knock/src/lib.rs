@@ -1,0 +1,19 @@
+//! The port-knocking client: one packet to each port, in order, and nothing more.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`step`] | [`step::Step`]: one argument, `7000`, `7000:udp` or `ssh` |
+//! | [`resolve`] | a host to one address, a service to one port |
+//! | [`knocker`] | [`knocker::Knocker`]: sends one step |
+//! | [`device`] | ties a socket to a network interface, where the system can |
+//! | [`cli`] | the command line, and every text that a user sees |
+//!
+//! All of it builds on Linux, the BSDs, macOS and Windows; what only one system has is behind a
+//! `cfg` in [`knocker`] or [`device`].
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod device;
+pub mod knocker;
+pub mod resolve;
+pub mod step;
