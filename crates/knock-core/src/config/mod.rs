@@ -1,4 +1,19 @@
 //! `knockd.conf`: text to doors, and every mistake with its place.
+//!
+//! Promise: any bytes give an answer; all mistakes of a file are reported at once, in their order;
+//! a file that the original understood as it was meant is understood likewise.
+
+mod door;
+pub mod keys;
+mod reader;
+mod report;
+mod steps;
+mod suggest;
+mod text;
+mod values;
+
+#[cfg(test)]
+mod tests;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -6,6 +21,7 @@ use core::ops::Range;
 
 use crate::door::Door;
 use crate::sequence::Protocol;
+use keys::Key;
 
 /// A configuration that can run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +45,8 @@ pub struct Options {
     pub interfaces: Vec<String>,
     /// `log_format`.
     pub log_format: LogFormat,
+    /// `log_level`.
+    pub log_level: LogLevel,
     /// `max_attempts`.
     pub max_attempts: u32,
     /// `max_commands`: commands that run at once.
@@ -43,6 +61,7 @@ impl Default for Options {
             pidfile: None,
             interfaces: Vec::new(),
             log_format: LogFormat::Classic,
+            log_level: LogLevel::Info,
             max_attempts: 262_144,
             max_commands: 64,
         }
@@ -59,6 +78,16 @@ pub enum LogFormat {
     Rfc3339,
     /// One JSON object a line.
     Json,
+}
+
+/// How much is logged.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// As the original: starts, stages, openings, commands, time-outs.
+    #[default]
+    Info,
+    /// Also knocks that ended an attempt.
+    Debug,
 }
 
 /// How bad a [`Diagnostic`] is.
@@ -92,17 +121,54 @@ pub struct Parsed {
     pub config: Option<Config>,
     /// Every mistake, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
+    /// Where everything stands in the file.
+    pub places: Places,
+}
+
+/// Where the parts of a configuration stand in its file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// The keys of every `[options]`, in the order of the file.
+    pub options: Vec<KeyPlace>,
+    /// The doors; where there is a configuration, at the same indices as its doors.
+    pub doors: Vec<DoorPlaces>,
+}
+
+/// Where a door stands in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoorPlaces {
+    /// The section header, brackets included.
+    pub header: Range<usize>,
+    /// Its keys, in the order of the file.
+    pub keys: Vec<KeyPlace>,
+}
+
+/// Where a key stands in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPlace {
+    /// Which key.
+    pub key: Key,
+    /// The key, and its value if it has one.
+    pub line: Range<usize>,
+    /// The value without blanks around it; empty if there is none.
+    pub value: Range<usize>,
+}
+
+impl DoorPlaces {
+    /// The value of `key` that counts: its last one.
+    #[must_use]
+    pub fn value(&self, key: Key) -> Option<Range<usize>> {
+        let place = self.keys.iter().rfind(|place| place.key == key)?;
+        Some(place.value.clone())
+    }
 }
 
 /// Finds the port of a service name, as `getservbyname(3)` does. The core reads no file, so the
 /// caller brings it.
 pub type Services<'a> = &'a dyn Fn(&str, Protocol) -> Option<u16>;
 
-/// Reads the bytes of a `knockd.conf`.
+/// Reads the bytes of a `knockd.conf`. The time is linear in their number.
 #[must_use]
-pub fn parse(_bytes: &[u8], _services: Services<'_>) -> Parsed {
-    Parsed {
-        config: Some(Config::default()),
-        diagnostics: Vec::new(),
-    }
+pub fn parse(bytes: &[u8], services: Services<'_>) -> Parsed {
+    reader::Reader::new(bytes, services).read()
 }

@@ -1,0 +1,148 @@
+//! A door while its section is being read.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::time::Duration;
+
+use super::keys::Key;
+use super::report::Report;
+use super::{DoorPlaces, KeyPlace};
+use crate::door::{Action, Commands, Door, SequenceSource, Trigger};
+use crate::flags::FlagMatch;
+use crate::target::Target;
+use crate::template::Template;
+
+/// The original's default.
+const SEQ_TIMEOUT: Duration = Duration::from_secs(25);
+/// The original's default.
+const CMD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a section has said so far.
+#[derive(Debug)]
+pub(super) struct DoorDraft {
+    pub(super) name: String,
+    pub(super) header: Range<usize>,
+    /// Its header was wrong, or one of its lines cannot be read: what seems to be missing may be
+    /// there.
+    pub(super) suspect: bool,
+    pub(super) keys: Vec<KeyPlace>,
+    pub(super) source: Option<SequenceSource>,
+    pub(super) seq_timeout: Duration,
+    pub(super) flags: FlagMatch,
+    pub(super) targets: Vec<Target>,
+    pub(super) strict: Option<bool>,
+    pub(super) cooldown: Duration,
+    pub(super) start: CommandPair,
+    pub(super) stop: CommandPair,
+    pub(super) cmd_timeout: Duration,
+    pub(super) user: Option<String>,
+}
+
+/// A command and its `_6` variant. Empty text runs nothing.
+#[derive(Debug, Default)]
+pub(super) struct CommandPair {
+    pub(super) any: Option<Template>,
+    pub(super) v6: Option<Template>,
+}
+
+impl CommandPair {
+    fn for_v4(&self) -> Option<&Template> {
+        self.any.as_ref().filter(|t| !t.as_str().is_empty())
+    }
+
+    /// An empty `_6` variant is a word too: nothing, rather than the other command.
+    fn for_v6(&self) -> Option<&Template> {
+        let chosen = self.v6.as_ref().or(self.any.as_ref());
+        chosen.filter(|t| !t.as_str().is_empty())
+    }
+}
+
+impl DoorDraft {
+    pub(super) fn new(name: String, header: Range<usize>, suspect: bool) -> Self {
+        Self {
+            name,
+            header,
+            suspect,
+            keys: Vec::new(),
+            source: None,
+            seq_timeout: SEQ_TIMEOUT,
+            flags: FlagMatch::ANY,
+            targets: Vec::new(),
+            strict: None,
+            cooldown: Duration::ZERO,
+            start: CommandPair::default(),
+            stop: CommandPair::default(),
+            cmd_timeout: CMD_TIMEOUT,
+            user: None,
+        }
+    }
+
+    /// The door, and where it stands. `None` for the door if its sequence is missing, which is
+    /// noted unless it was given and wrong.
+    pub(super) fn finish(self, strict: bool, report: &mut Report) -> (Option<Door>, DoorPlaces) {
+        self.note_idle_stop(report);
+        let action = Action {
+            v4: commands(self.start.for_v4(), self.stop.for_v4()),
+            v6: commands(self.start.for_v6(), self.stop.for_v6()),
+            cmd_timeout: self.cmd_timeout,
+            user: self.user,
+        };
+        let places = DoorPlaces {
+            header: self.header,
+            keys: self.keys,
+        };
+        let given = places
+            .value(Key::Sequence)
+            .or(places.value(Key::OneTimeSequences));
+        let Some(source) = self.source else {
+            if given.is_none() && !self.suspect {
+                report.error(
+                    places.header.clone(),
+                    "a door without a sequence",
+                    "a section with a line `sequence = 7000,8000:udp,9000`",
+                    "`one_time_sequences` can stand in its place",
+                );
+            }
+            return (None, places);
+        };
+        let trigger = Trigger {
+            source,
+            seq_timeout: self.seq_timeout,
+            flags: self.flags,
+            targets: self.targets,
+            strict: self.strict.unwrap_or(strict),
+            cooldown: self.cooldown,
+        };
+        let door = Door {
+            name: self.name,
+            trigger,
+            action,
+        };
+        (Some(door), places)
+    }
+
+    /// Without a start command the original runs no stop command either.
+    fn note_idle_stop(&self, report: &mut Report) {
+        let v4 = self.start.for_v4().is_some();
+        let v6 = self.start.for_v6().is_some();
+        for (key, runs) in [(Key::StopCommand, v4 || v6), (Key::StopCommand6, v6)] {
+            let place = self.keys.iter().rfind(|place| place.key == key);
+            if let Some(place) = place.filter(|p| !runs && !p.value.is_empty()) {
+                report.warn(
+                    place.line.clone(),
+                    "this stop command never runs",
+                    "a stop command beside a start command",
+                    "a door whose start command is missing or empty runs nothing",
+                );
+            }
+        }
+    }
+}
+
+fn commands(start: Option<&Template>, stop: Option<&Template>) -> Option<Commands> {
+    Some(Commands {
+        start: start?.clone(),
+        stop: stop.cloned(),
+    })
+}
