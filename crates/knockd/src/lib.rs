@@ -2,4 +2,5 @@
 //! library.
 #![forbid(unsafe_code)]
 
+pub mod lab;
 pub mod listen;
