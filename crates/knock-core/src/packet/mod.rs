@@ -6,7 +6,7 @@
 mod ip;
 mod link;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use core::net::IpAddr;
 
