@@ -3,8 +3,41 @@
 //! Feed it packets with [`Engine::handle_packet`], wake it with [`Engine::handle_timeout`] when
 //! [`Engine::poll_timeout`] says so, and after either take the events from
 //! [`Engine::poll_event`] until it gives none. Calling any of them too often is harmless.
+//!
+//! What a packet does to the attempt of its source at a door that hears it (flags and destination
+//! match):
+//!
+//! * it is the next step: the attempt advances, and opens the door if that was the last;
+//! * it is the step just taken, once more: nothing;
+//! * it is another port that some door names and hears, or any other port if the door is strict:
+//!   the attempt is broken, and starts again at once if the packet is the door's first step;
+//! * it is a port that no door names: nothing.
+//!
+//! Where the source has no attempt, a door's first step starts one. What is bounded, and how, is
+//! said in `attempts` and `lanes`: a packet costs the same whether ten or a million sources have
+//! attempts, and a flood of first knocks never displaces an attempt that is past its first step.
 
+mod attempts;
+mod crowd;
+mod deadlines;
+mod index;
+mod lanes;
+mod ports;
+mod rules;
+mod slab;
+mod visit;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::net::IpAddr;
+
+use attempts::Table;
+use ports::Ports;
+use rules::Rule;
+use visit::{Visit, report_end};
 
 use crate::door::{Door, DoorId};
 use crate::packet::Packet;
@@ -14,7 +47,14 @@ use crate::time::Timestamp;
 /// How much an engine may hold.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Attempts alive at once, over all sources and doors (`max_attempts`).
+    /// Attempts alive at once, over all sources and doors (`max_attempts`), those that are cooling
+    /// down included. Counts as at least 1 and at most 2^26. 64 bytes each, taken as they are
+    /// first needed.
+    ///
+    /// When all are in use, a new attempt displaces the oldest one at its first step, of the door
+    /// that has the most of those; or the oldest cooling-down there; or, if there is neither at
+    /// any door, the attempt with the least time left. So whoever wants to displace a knocker who
+    /// is past the first step must fill the whole table with second steps.
     pub max_attempts: u32,
 }
 
@@ -70,9 +110,28 @@ pub struct Counters {
     pub evictions: u64,
 }
 
+/// How many attempts one call of [`Engine::handle_timeout`] ends.
+const TIMEOUTS_A_CALL: usize = 256;
+
+/// The most doors that an engine knows, as [`DoorId`] numbers them; any further are not heard.
+const MAX_DOORS: usize = 1 << 16;
+
 /// The knock engine; see the [module](self).
 #[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    rules: Vec<Rule>,
+    ports: Ports,
+    /// Whether `ports` must be made anew.
+    stale: bool,
+    /// Whether a door is strict, so that no port can be passed over.
+    any_strict: bool,
+    table: Table,
+    /// The latest time seen.
+    clock: Timestamp,
+    /// At most one `Timeout`, `Broken`, `Stage` and `Opening` a door and call.
+    events: VecDeque<Event>,
+    counters: Counters,
+}
 
 impl Engine {
     /// An engine for `doors`, whose ids are their indices. `seed` keys the hash of the attempt
@@ -81,47 +140,121 @@ impl Engine {
     /// A door with [`crate::door::SequenceSource::OneTime`] stays shut until
     /// [`Engine::set_sequence`] is called for it, and is shut again by each of its openings.
     #[must_use]
-    pub fn new(_doors: &[Door], _limits: Limits, _seed: [u64; 2]) -> Self {
-        Self {}
+    pub fn new(doors: &[Door], limits: Limits, seed: [u64; 2]) -> Self {
+        let rules: Vec<Rule> = doors.iter().take(MAX_DOORS).map(Rule::new).collect();
+        Self {
+            ports: Ports::new(&rules),
+            stale: false,
+            any_strict: rules.iter().any(Rule::is_strict),
+            table: Table::new(rules.len(), limits.max_attempts, seed),
+            rules,
+            clock: Timestamp::ZERO,
+            events: VecDeque::new(),
+            counters: Counters::default(),
+        }
     }
 
     /// Replaces the doors. Attempts at doors whose name and trigger did not change live on, also
-    /// where the door's id is another.
-    pub fn set_doors(&mut self, _doors: &[Door]) {}
+    /// where the door's id is another, and so does the current sequence of such a one-time door.
+    /// Of several doors alike, the first remains the first.
+    ///
+    /// Events that were not polled yet keep the old ids, so poll them before.
+    pub fn set_doors(&mut self, doors: &[Door]) {
+        let successors = rules::successors(&self.rules, doors);
+        let successor = |old: u16| successors.get(usize::from(old)).copied().flatten();
+        let mut rules: Vec<Rule> = doors.iter().take(MAX_DOORS).map(Rule::new).collect();
+        for (old, new) in self.rules.iter_mut().zip(&successors) {
+            if let Some(rule) = new.and_then(|new| rules.get_mut(usize::from(new))) {
+                rule.set_sequence(old.take_sequence());
+            }
+        }
+        self.table = self.table.with_doors(rules.len(), successor);
+        self.any_strict = rules.iter().any(Rule::is_strict);
+        self.rules = rules;
+        self.stale = true;
+    }
 
-    /// Gives a one-time door its current sequence, or shuts it (`None`). Attempts at it end.
-    pub fn set_sequence(&mut self, _door: DoorId, _sequence: Option<Sequence>) {}
+    /// Gives a one-time door its current sequence, or shuts it (`None`). Attempts at it end, but
+    /// whoever is cooling down there goes on doing so. Other doors are not changed.
+    pub fn set_sequence(&mut self, door: DoorId, sequence: Option<Sequence>) {
+        let rule = self.rules.get_mut(usize::from(door.0));
+        if let Some(rule) = rule.filter(|rule| rule.is_one_time()) {
+            rule.set_sequence(sequence);
+            self.table.end_all_at(door.0);
+            self.stale = true;
+        }
+    }
 
     /// Takes one packet. `local` says that its destination is an address of the interface it
     /// came in on, which is what doors without a target ask for. `now` never goes back; an
     /// earlier time counts as the latest one seen.
-    pub fn handle_packet(&mut self, _packet: &Packet, _local: bool, _now: Timestamp) {}
-
-    /// Ends attempts whose time is over at `now`; a bounded number a call, so ask
-    /// [`Engine::poll_timeout`] again afterwards.
-    pub fn handle_timeout(&mut self, _now: Timestamp) {}
-
-    /// When [`Engine::handle_timeout`] has work next. May be early, never late.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Timestamp> {
-        None
+    ///
+    /// First come the time-outs of the packet's source that are due, then all that the packet
+    /// does, each in the order of the doors.
+    pub fn handle_packet(&mut self, packet: &Packet, local: bool, now: Timestamp) {
+        self.counters.packets = self.counters.packets.saturating_add(1);
+        self.clock = self.clock.max(now);
+        if self.stale {
+            self.ports = Ports::new(&self.rules);
+            self.stale = false;
+        }
+        let named = self.ports.named(packet.step());
+        if named.is_none() && !self.any_strict {
+            return;
+        }
+        let visit = Visit {
+            packet,
+            local,
+            now: self.clock,
+            named: named.unwrap_or_default(),
+            rules: &self.rules,
+            table: &mut self.table,
+            events: &mut self.events,
+            counters: &mut self.counters,
+            knocked: false,
+            spent: Vec::new(),
+        };
+        for door in visit.run() {
+            self.set_sequence(DoorId(door), None);
+        }
     }
 
-    /// The next event, oldest first.
+    /// Ends attempts whose time is over at `now`, in the order of their deadlines; a bounded
+    /// number a call, so ask [`Engine::poll_timeout`] again afterwards.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.clock = self.clock.max(now);
+        for _ in 0..TIMEOUTS_A_CALL {
+            let Some(attempt) = self.table.end_due(self.clock) else {
+                break;
+            };
+            report_end(&attempt, &mut self.events, &mut self.counters);
+        }
+        self.table.give_back();
+    }
+
+    /// When [`Engine::handle_timeout`] has work next; `None` while there is no attempt. May be
+    /// early, never late. Ask again after every other call.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.table.earliest()
+    }
+
+    /// The next event, oldest first. Ask until there is none before the next packet: what is not
+    /// taken is kept.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
     }
 
     /// What was counted so far.
     #[must_use]
-    pub fn counters(&self) -> Counters {
-        Counters::default()
+    pub const fn counters(&self) -> Counters {
+        self.counters
     }
 
     /// Attempts alive now, including those that are cooling down.
     #[must_use]
     pub fn attempts(&self) -> usize {
-        0
+        usize::try_from(self.table.live()).unwrap_or(usize::MAX)
     }
 }

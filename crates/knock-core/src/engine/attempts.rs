@@ -1,0 +1,252 @@
+//! The table of attempts: bounded, and at constant cost a packet however full it is.
+//!
+//! An attempt is in three structures at once: in the list of its source, ascending by door, whose
+//! first one the [`Index`] finds; in a list of its door by deadline ([`Lanes`]); and in a slot of
+//! the [`Slab`]. A [`Walk`] goes through one source's list while attempts come and go, also those
+//! it stands on.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr};
+
+use super::index::Index;
+use super::lanes::{Lanes, list_of};
+use super::slab::{Attempt, Links, NONE, Slab, Slot};
+use crate::time::Timestamp;
+
+/// The most attempts that a table can be asked to hold; 5 GB, were they all there.
+pub(super) const MAX_CAPACITY: u32 = 1 << 26;
+
+/// With this many slots used once, and …
+const LARGE: usize = 16_384;
+
+/// … with no more than this many attempts alive, memory is given back.
+const FEW: u32 = 1_024;
+
+pub(super) struct Table {
+    slab: Slab,
+    index: Index,
+    lanes: Lanes,
+    walk: Walk,
+    live: u32,
+    capacity: u32,
+    seed: [u64; 2],
+}
+
+/// A place in the list of one source: between two of its attempts.
+#[derive(Copy, Clone, Debug)]
+struct Walk {
+    source: IpAddr,
+    hash: u32,
+    /// Between which attempts; the walk stands on the latter.
+    between: Links,
+}
+
+impl Table {
+    /// A table for at most `capacity` attempts (1 to [`MAX_CAPACITY`]) at doors below `doors`.
+    pub(super) fn new(doors: usize, capacity: u32, seed: [u64; 2]) -> Self {
+        let capacity = capacity.clamp(1, MAX_CAPACITY);
+        Self {
+            slab: Slab::new(capacity),
+            index: Index::new(capacity, seed),
+            lanes: Lanes::new(doors),
+            walk: Walk {
+                source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                hash: 0,
+                between: Links::ALONE,
+            },
+            live: 0,
+            capacity,
+            seed,
+        }
+    }
+
+    pub(super) const fn live(&self) -> u32 {
+        self.live
+    }
+
+    /// A time that is not later than any deadline; `None` if there is no attempt.
+    pub(super) fn earliest(&self) -> Option<Timestamp> {
+        self.lanes.earliest()
+    }
+
+    /// Goes to the first attempt of `source`.
+    pub(super) fn seek(&mut self, source: IpAddr) {
+        let hash = self.index.hash(source);
+        let slab = &self.slab;
+        let found = self.index.find(hash, |s| slab.get(s).source == source);
+        self.walk = Walk {
+            source,
+            hash,
+            between: Links {
+                before: NONE,
+                after: found.unwrap_or(NONE),
+            },
+        };
+    }
+
+    /// Goes back to the first attempt of the same source.
+    pub(super) fn rewind(&mut self) {
+        while self.walk.between.before != NONE {
+            let before = self.walk.between.before;
+            self.walk.between = Links {
+                before: self.slab.get(before).in_chain.before,
+                after: before,
+            };
+        }
+    }
+
+    /// The attempt that the walk stands on; `None` after the last.
+    pub(super) fn here(&self) -> Option<&Attempt> {
+        let slot = self.walk.between.after;
+        (slot != NONE).then(|| self.slab.get(slot))
+    }
+
+    /// Goes on to the next.
+    pub(super) fn pass(&mut self) {
+        let before = self.walk.between.after;
+        if before != NONE {
+            self.walk.between = Links {
+                before,
+                after: self.slab.get(before).in_chain.after,
+            };
+        }
+    }
+
+    /// One more step for the attempt here, and goes on.
+    pub(super) fn advance_here(&mut self) {
+        let slot = self.walk.between.after;
+        if slot != NONE {
+            self.lanes.advance(&mut self.slab, slot);
+            self.pass();
+        }
+    }
+
+    /// Ends the attempt here, and stands on the next.
+    pub(super) fn end_here(&mut self) {
+        let slot = self.walk.between.after;
+        if slot != NONE {
+            self.end(slot);
+        }
+    }
+
+    /// Adds an attempt of this source before the one here; its door must be between the
+    /// neighbours'. Whether another one had to go for it.
+    pub(super) fn add_here(&mut self, door: u16, stage: u8, deadline: Timestamp) -> bool {
+        let evicts = self.slab.is_full();
+        if evicts && let Some(slot) = self.lanes.least_worth(&self.slab) {
+            self.end(slot);
+        }
+        let Walk {
+            source,
+            hash,
+            between,
+        } = self.walk;
+        let slot = self.slab.put(Attempt {
+            deadline,
+            source,
+            door,
+            stage,
+            hash,
+            in_lane: Links::ALONE,
+            in_chain: between,
+        });
+        self.live += 1;
+        self.lanes.join(&mut self.slab, slot);
+        if between.after != NONE {
+            self.slab.get_mut(between.after).in_chain.before = slot;
+        }
+        if between.before != NONE {
+            self.slab.get_mut(between.before).in_chain.after = slot;
+        } else if between.after != NONE {
+            self.index.replace(hash, between.after, slot);
+        } else {
+            self.index.insert(hash, slot);
+        }
+        self.walk.between.before = slot;
+        evicts
+    }
+
+    /// Ends the attempt or cooling-down with the first deadline, if that is not after `now`.
+    pub(super) fn end_due(&mut self, now: Timestamp) -> Option<Attempt> {
+        let (deadline, list) = self.lanes.soonest(&self.slab)?;
+        let slot = self.lanes.first(list).filter(|_| deadline <= now)?;
+        Some(self.end(slot))
+    }
+
+    /// Ends all attempts at `door`. Who cools down there goes on doing so.
+    pub(super) fn end_all_at(&mut self, door: u16) {
+        while let Some(slot) = self.lanes.first(list_of(door, 1)) {
+            self.end(slot);
+        }
+    }
+
+    /// Gives memory back if much was needed and is no longer.
+    pub(super) fn give_back(&mut self) {
+        if self.slab.touched() >= LARGE && self.live <= FEW {
+            *self = self.with_doors(usize::from(self.lanes.doors()), Some);
+        }
+    }
+
+    /// The same attempts with other numbers for their doors; those at doors without one are
+    /// gone.
+    pub(super) fn with_doors(&self, doors: usize, number: impl Fn(u16) -> Option<u16>) -> Self {
+        let mut table = Self::new(doors, self.capacity, self.seed);
+        for old_door in 0..self.lanes.doors() {
+            let Some(door) = number(old_door) else {
+                continue;
+            };
+            for stage in [1, 0] {
+                let first = self.lanes.first(list_of(old_door, stage));
+                let mut slot = first.unwrap_or(NONE);
+                while slot != NONE {
+                    let attempt = self.slab.get(slot);
+                    table.seek(attempt.source);
+                    while table.here().is_some_and(|here| here.door < door) {
+                        table.pass();
+                    }
+                    table.add_here(door, attempt.stage, attempt.deadline);
+                    slot = attempt.in_lane.after;
+                }
+            }
+        }
+        table
+    }
+
+    fn end(&mut self, slot: Slot) -> Attempt {
+        let attempt = *self.slab.get(slot);
+        self.lanes.leave(&mut self.slab, slot);
+        let Links { before, after } = attempt.in_chain;
+        if after != NONE {
+            self.slab.get_mut(after).in_chain.before = before;
+        }
+        if before != NONE {
+            self.slab.get_mut(before).in_chain.after = after;
+        } else if after != NONE {
+            self.index.replace(attempt.hash, slot, after);
+        } else {
+            self.index.remove(attempt.hash, slot);
+        }
+        if self.walk.between.after == slot {
+            self.walk.between.after = after;
+        }
+        if self.walk.between.before == slot {
+            self.walk.between.before = before;
+        }
+        self.slab.free(slot);
+        self.live -= 1;
+        if self.live == 0 {
+            self.slab.clear();
+            self.lanes.clear();
+        }
+        attempt
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("live", &self.live)
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! Doors as the engine sees them: what they hear, and which step is next.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::door::{Door, SequenceSource, Trigger};
+use crate::packet::Packet;
+use crate::sequence::{Protocol, Sequence, Step};
+
+/// One door.
+#[derive(Debug)]
+pub(super) struct Rule {
+    name: String,
+    trigger: Trigger,
+    /// The current line of a one-time door; `None` while it is shut.
+    one_time: Option<Sequence>,
+}
+
+/// What a packet means to an attempt.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) enum Meaning {
+    /// It is the next step.
+    Next,
+    /// It is the step just taken, once more.
+    Repeat,
+    /// It is another port.
+    Other,
+}
+
+impl Rule {
+    pub(super) fn new(door: &Door) -> Self {
+        Self {
+            name: door.name.clone(),
+            trigger: door.trigger.clone(),
+            one_time: None,
+        }
+    }
+
+    /// The steps; empty while the door is shut.
+    pub(super) fn steps(&self) -> &[Step] {
+        match &self.trigger.source {
+            SequenceSource::Fixed(sequence) => sequence.steps(),
+            SequenceSource::OneTime(_) => self.one_time.as_ref().map_or(&[], Sequence::steps),
+        }
+    }
+
+    pub(super) const fn is_one_time(&self) -> bool {
+        matches!(self.trigger.source, SequenceSource::OneTime(_))
+    }
+
+    pub(super) fn set_sequence(&mut self, sequence: Option<Sequence>) {
+        self.one_time = sequence;
+    }
+
+    /// The current line of a one-time door, which then is shut.
+    pub(super) const fn take_sequence(&mut self) -> Option<Sequence> {
+        self.one_time.take()
+    }
+
+    /// Whether the door is not shut, `packet` has the flags that it asks for, and goes to where
+    /// it listens.
+    pub(super) fn hears(&self, packet: &Packet, local: bool) -> bool {
+        let flags = match packet.protocol {
+            Protocol::Udp => true,
+            Protocol::Tcp => self.trigger.flags.matches(packet.flags),
+        };
+        flags && self.trigger.listens_at(packet.destination, local) && !self.steps().is_empty()
+    }
+
+    /// What `step` means after `stage` steps (at least one).
+    pub(super) fn meaning(&self, stage: u8, step: Step) -> Meaning {
+        let steps = self.steps();
+        let stage = usize::from(stage);
+        if steps.get(stage) == Some(&step) {
+            Meaning::Next
+        } else if steps.get(stage.wrapping_sub(1)) == Some(&step) {
+            Meaning::Repeat
+        } else {
+            Meaning::Other
+        }
+    }
+
+    /// Whether `stage` steps are all.
+    pub(super) fn is_complete(&self, stage: u8) -> bool {
+        usize::from(stage) >= self.steps().len()
+    }
+
+    pub(super) const fn is_strict(&self) -> bool {
+        self.trigger.strict
+    }
+
+    pub(super) const fn seq_timeout(&self) -> Duration {
+        self.trigger.seq_timeout
+    }
+
+    pub(super) const fn cooldown(&self) -> Duration {
+        self.trigger.cooldown
+    }
+}
+
+/// Where each of `old` is in `doors`, by name and trigger; the first of several alike is the
+/// first of those alike in `doors`, and so on.
+pub(super) fn successors(old: &[Rule], doors: &[Door]) -> Vec<Option<u16>> {
+    let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (i, rule) in old.iter().enumerate().rev() {
+        by_name.entry(&rule.name).or_default().push(i);
+    }
+    let mut successors = alloc::vec![None; old.len()];
+    for (id, door) in (0..=u16::MAX).zip(doors) {
+        let Some(alike) = by_name.get_mut(door.name.as_str()) else {
+            continue;
+        };
+        let same = |i: &usize| old.get(*i).is_some_and(|r| r.trigger == door.trigger);
+        if let Some(place) = alike.iter().rposition(same) {
+            let predecessor = alike.remove(place);
+            if let Some(successor) = successors.get_mut(predecessor) {
+                *successor = Some(id);
+            }
+        }
+    }
+    successors
+}

@@ -1,0 +1,121 @@
+//! The memory of attempts: 48 bytes each, taken in one piece that the system fills with pages only
+//! as slots are used for the first time.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::time::Timestamp;
+
+/// The place of an attempt.
+pub(super) type Slot = u32;
+
+/// No place.
+pub(super) const NONE: Slot = Slot::MAX;
+
+/// The neighbours in a list.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) struct Links {
+    pub(super) before: Slot,
+    pub(super) after: Slot,
+}
+
+impl Links {
+    /// A list of one.
+    pub(super) const ALONE: Self = Self {
+        before: NONE,
+        after: NONE,
+    };
+}
+
+/// One source's progress through one door.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Attempt {
+    pub(super) deadline: Timestamp,
+    pub(super) source: IpAddr,
+    pub(super) door: u16,
+    /// Steps knocked; 0 while it cools down.
+    pub(super) stage: u8,
+    /// Of the source, as the index wants it.
+    pub(super) hash: u32,
+    /// In the door's list: by deadline.
+    pub(super) in_lane: Links,
+    /// In the source's list: by door.
+    pub(super) in_chain: Links,
+}
+
+const _: () = assert!(size_of::<Attempt>() == 48);
+
+pub(super) struct Slab {
+    slots: Vec<Attempt>,
+    /// The first free slot before the end of `slots`; they are linked by `in_lane.after`.
+    free: Slot,
+    capacity: u32,
+}
+
+impl Slab {
+    pub(super) fn new(capacity: u32) -> Self {
+        Self {
+            slots: Vec::with_capacity(usize::try_from(capacity).unwrap_or(usize::MAX)),
+            free: NONE,
+            capacity,
+        }
+    }
+
+    /// Slots that were ever used, which is what of the memory is real.
+    pub(super) fn touched(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.free == NONE && self.next_unused() >= self.capacity
+    }
+
+    /// Puts `attempt` somewhere. There must be room.
+    pub(super) fn put(&mut self, attempt: Attempt) -> Slot {
+        if self.free == NONE {
+            let slot = self.next_unused();
+            self.slots.push(attempt);
+            slot
+        } else {
+            let slot = self.free;
+            self.free = self.get(slot).in_lane.after;
+            *self.get_mut(slot) = attempt;
+            slot
+        }
+    }
+
+    /// Frees `slot`.
+    pub(super) fn free(&mut self, slot: Slot) {
+        let free = self.free;
+        self.get_mut(slot).in_lane.after = free;
+        self.free = slot;
+    }
+
+    /// Frees all.
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.free = NONE;
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        reason = "a slot that is in a list or in the index is below the length: see tests::model"
+    )]
+    pub(super) fn get(&self, slot: Slot) -> &Attempt {
+        &self.slots[slot as usize]
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        reason = "as for get"
+    )]
+    pub(super) fn get_mut(&mut self, slot: Slot) -> &mut Attempt {
+        &mut self.slots[slot as usize]
+    }
+
+    fn next_unused(&self) -> Slot {
+        Slot::try_from(self.slots.len()).unwrap_or(NONE)
+    }
+}
