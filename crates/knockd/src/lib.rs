@@ -2,5 +2,6 @@
 //! library.
 #![forbid(unsafe_code)]
 
+pub mod ctl;
 pub mod lab;
 pub mod listen;

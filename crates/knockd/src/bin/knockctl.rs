@@ -1,4 +1,8 @@
 //! `knockctl`: see the manual page.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    knockd::ctl::main()
+}

@@ -1,0 +1,38 @@
+//! `knockctl`, the administrator's tool: one subcommand a module.
+//!
+//! Exit status of all of them: 0 if all is well, 1 if something was found or failed, 2 if the
+//! command line is wrong.
+
+pub mod try_knock;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "knockctl",
+    version,
+    about = "Try, check and replay what knockd does",
+    after_help = "Exit status: 0 if all is well, 1 if something was found or failed, \
+                  2 if the command line is wrong."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show a knock that opens a port, in throw-away network namespaces
+    Try(try_knock::Options),
+}
+
+/// Reads the command line, does what it says, and gives the exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Try(options) => try_knock::run(&options),
+    }
+}
