@@ -1,8 +1,8 @@
 //! The system calls that no well-kept crate wraps safely: a memory-mapped ring of packets.
 //!
-//! This is the only crate with `unsafe` code, and that stands in [`socket`](self) options and the
-//! memory mapping alone. What walks the shared memory is safe code over atomic words: it holds
-//! nothing in the mapping to be true, so it runs on plain memory too, in tests and under Miri.
+//! This is the only crate with `unsafe` code, and that stands in socket options and the memory
+//! mapping alone. What walks the shared memory is safe code over atomic words: it takes nothing
+//! in the mapping on trust, so it runs on plain memory too, in tests and under Miri.
 
 mod frames;
 mod mapping;
