@@ -226,5 +226,13 @@ fn say(line: &str) {
 
 /// There is nowhere to report that standard error is closed.
 fn complain(problem: &str) {
-    writeln!(io::stderr(), "knock: {problem}").ok();
+    let words = without_number(problem);
+    writeln!(io::stderr(), "knock: {words}").ok();
+}
+
+/// The library sets the system's number after its words: `No such device (os error 19)`.
+fn without_number(problem: &str) -> &str {
+    problem
+        .rsplit_once(" (os error ")
+        .map_or(problem, |(words, _)| words)
 }
