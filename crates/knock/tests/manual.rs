@@ -1,0 +1,51 @@
+//! The manual page and the command line name the same options.
+
+use std::collections::BTreeSet;
+
+use clap::CommandFactory;
+use knock::cli::Args;
+
+const PAGE: &str = include_str!("../../../man/knock.1");
+
+/// Every option as `-x` or `--long`, from the `.It` lines of the list of options.
+fn documented() -> BTreeSet<String> {
+    let items = PAGE.lines().filter_map(|line| line.strip_prefix(".It Fl "));
+    items
+        .map(|item| item.split_once(" Ar ").map_or(item, |(names, _)| names))
+        .flat_map(|names| names.split(" , "))
+        .map(|name| format!("-{name}"))
+        .collect()
+}
+
+fn real() -> BTreeSet<String> {
+    let command = Args::command();
+    let options = command.get_arguments().filter(|arg| !arg.is_positional());
+    options
+        .flat_map(|arg| {
+            let short = arg.get_short().map(|short| format!("-{short}"));
+            let long = arg.get_long().map(|long| format!("--{long}"));
+            [short, long]
+        })
+        .flatten()
+        .collect()
+}
+
+#[test]
+fn the_manual_lists_every_option_and_no_other() {
+    assert_eq!(documented(), real());
+}
+
+#[test]
+fn the_manual_says_which_options_take_a_value() {
+    for arg in Args::command()
+        .get_arguments()
+        .filter(|arg| !arg.is_positional())
+    {
+        let long = arg.get_long().unwrap();
+        let item = PAGE
+            .lines()
+            .find(|line| line.starts_with(".It Fl ") && line.contains(&format!("-{long}")));
+        let takes_value = arg.get_action().takes_values();
+        assert_eq!(item.unwrap().contains(" Ar "), takes_value, "--{long}");
+    }
+}
