@@ -2,6 +2,9 @@
 //! library.
 #![forbid(unsafe_code)]
 
+pub mod config_file;
 pub mod ctl;
+pub mod diagnostics;
 pub mod lab;
 pub mod listen;
+pub mod services;

@@ -77,6 +77,15 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// Whether an empty value is a word too, or is complained about in words of its own.
+    #[must_use]
+    pub(super) const fn has_empty(self) -> bool {
+        matches!(
+            self,
+            Self::Path | Self::Command | Self::Interfaces | Self::Sequence | Self::Targets
+        )
+    }
+
     /// What to write, as it is said under a caret.
     #[must_use]
     pub const fn expected(self) -> &'static str {

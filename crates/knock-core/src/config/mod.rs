@@ -15,6 +15,8 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use steps::SERVICE_HELP;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;

@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
         }
         if bytes.len() > ORIGINAL_LINE {
             self.report.warn(
-                at + ORIGINAL_LINE..at + bytes.len(),
+                at + ORIGINAL_LINE..at + ORIGINAL_LINE + 1,
                 "a very long line",
                 format!("at most {ORIGINAL_LINE} bytes in a line"),
                 "the original takes the rest for another line",
@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
         } else if name.len() > ORIGINAL_NAME {
             let name_at = line.at + 1;
             self.report.warn(
-                name_at + ORIGINAL_NAME..name_at + name.len(),
+                name_at + ORIGINAL_NAME..name_at + ORIGINAL_NAME + 1,
                 "a very long name",
                 format!("at most {ORIGINAL_NAME} bytes"),
                 "the original cuts it here",
@@ -226,7 +226,7 @@ impl<'a> Reader<'a> {
             (None, shape) => self.report.error(
                 end..end,
                 format!("`{}` has no value", spec.name),
-                format!("`=` and {}", shape.expected()),
+                format!("`=` and {}", values::expected(shape)),
                 (),
             ),
         }
@@ -352,6 +352,15 @@ impl<'a> Reader<'a> {
     fn value(&mut self, spec: &KeySpec, value: Text<'_>) {
         let value = self.without_comment(spec, value);
         let report = &mut self.report;
+        if value.str.is_empty() && !spec.shape.has_empty() {
+            report.error(
+                value.span(),
+                format!("`{}` has no value", spec.name),
+                values::expected(spec.shape),
+                (),
+            );
+            return;
+        }
         match spec.shape {
             Shape::Switch => {
                 if let Some(on) = values::switch(value, report) {
@@ -431,7 +440,7 @@ impl<'a> Reader<'a> {
                     _ => door.stop.v6 = Some(template),
                 }
             }
-            _ if value.str.is_empty() || value.str.contains(is_blank) => {
+            _ if value.str.contains(is_blank) => {
                 let message = format!("`{}` is no name of an account", value.str);
                 report.error(value.span(), message, spec.shape.expected(), ());
             }

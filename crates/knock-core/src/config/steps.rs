@@ -8,7 +8,11 @@ use super::Services;
 use super::keys::Shape;
 use super::report::Report;
 use super::text::{Text, is_blank};
-use crate::sequence::{Protocol, Sequence, Step};
+use crate::sequence::{Protocol, Sequence, Step, StepErrorKind, parse_step_with};
+
+/// The hint where a service is not known. A caller that could not read the services says so in
+/// its place.
+pub const SERVICE_HELP: &str = "names are looked up in /etc/services; a number always works";
 
 const EXPECTED_PORT: &str = "a port from 1 to 65535, or the name of a service";
 const EXPECTED_PROTOCOL: &str = "tcp or udp";
@@ -50,105 +54,32 @@ pub(super) fn sequence(
 }
 
 fn step(element: Text<'_>, services: Services<'_>, report: &mut Report) -> Option<Step> {
-    if element.str.is_empty() {
-        report.error(
-            element.span(),
-            "a step is missing",
-            EXPECTED_PORT,
-            "a comma stands between two steps, not after the last",
-        );
-        return None;
+    match parse_step_with(element.str, services) {
+        Ok(step) => {
+            note_spelling(element, step.port, report);
+            Some(step)
+        }
+        Err(error) => {
+            let fault = Text {
+                str: element.str.get(error.span.clone()).unwrap_or_default(),
+                at: element.at + error.span.start,
+            };
+            explain(element, fault, error.kind, report);
+            None
+        }
     }
-    let (port, after) = match element.split_once(':') {
-        Some((port, after)) => (port.trim(), Some(after.trim())),
-        None => (element, None),
-    };
-    let protocol = match after {
-        Some(after) => protocol(after, report),
-        None => Some(Protocol::Tcp),
-    };
-    let port = self::port(port, protocol, services, report);
-    Some(Step {
-        protocol: protocol?,
-        port: port?,
-    })
 }
 
-fn protocol(text: Text<'_>, report: &mut Report) -> Option<Protocol> {
-    let known = [Protocol::Tcp, Protocol::Udp]
-        .into_iter()
-        .find(|p| text.str.eq_ignore_ascii_case(&p.to_string()));
-    if known.is_some() {
-        return known;
-    }
-    if text.str.is_empty() {
-        report.error(
-            text.span(),
-            "the protocol is missing",
-            EXPECTED_PROTOCOL,
-            "without the colon it is tcp",
-        );
-        return None;
-    }
-    let help = if text.str.contains(':') {
-        "a step is a port, or a port and one protocol, such as 8000:udp"
-    } else if all_digits(text.str) {
-        "ports are separated by commas: 7000,8000"
-    } else {
-        "only tcp and udp can be knocked"
+/// A number that `atoi` read as it was meant, but which is written oddly, or is odd.
+fn note_spelling(element: Text<'_>, port: u16, report: &mut Report) {
+    let text = match element.split_once(':') {
+        Some((port, _)) => port.trim(),
+        None => element,
     };
-    report.error(
-        text.span(),
-        format!("unknown protocol `{}`", text.str),
-        EXPECTED_PROTOCOL,
-        help,
-    );
-    None
-}
-
-/// A port number or the name of a service. Without a `protocol`, because that was wrong, a name
-/// cannot be looked up and is not complained about.
-fn port(
-    text: Text<'_>,
-    protocol: Option<Protocol>,
-    services: Services<'_>,
-    report: &mut Report,
-) -> Option<u16> {
-    if text.str.is_empty() {
-        report.error(text.span(), "the port is missing", EXPECTED_PORT, ());
-        return None;
-    }
-    if all_digits(text.str.strip_prefix('+').unwrap_or(text.str)) {
-        return number(text, report);
-    }
-    if let Some(port) = protocol.and_then(|protocol| services(text.str, protocol)) {
-        return Some(port);
-    }
-    if let Some((message, help)) = misspelled(text.str) {
-        report.error(text.span(), message, EXPECTED_PORT, help);
-    } else if let Some(protocol) = protocol {
-        report.error(
-            text.span(),
-            format!("unknown {protocol} service `{}`", text.str),
-            EXPECTED_PORT,
-            "names are looked up in /etc/services; a number always works",
-        );
-    }
-    None
-}
-
-/// A number as `atoi` read it, as far as it can have been meant.
-fn number(text: Text<'_>, report: &mut Report) -> Option<u16> {
     let digits = text.str.strip_prefix('+').unwrap_or(text.str);
-    let Ok(port) = digits.parse::<u16>() else {
-        report.error(
-            text.span(),
-            format!("there is no port {digits}"),
-            EXPECTED_PORT,
-            (),
-        );
-        return None;
-    };
+    if !all_digits(digits) {
+        return;
+    }
     if port == 0 {
         report.warn(
             text.span(),
@@ -164,7 +95,62 @@ fn number(text: Text<'_>, report: &mut Report) -> Option<u16> {
             (),
         );
     }
-    Some(port)
+}
+
+fn explain(element: Text<'_>, fault: Text<'_>, kind: StepErrorKind, report: &mut Report) {
+    let text = fault.str;
+    let (message, expected, help): (String, &str, Option<String>) = match kind {
+        StepErrorKind::NoPort if element.str.is_empty() => (
+            "a step is missing".into(),
+            EXPECTED_PORT,
+            Some("a comma stands between two steps, not after the last".into()),
+        ),
+        StepErrorKind::NoPort => ("the port is missing".into(), EXPECTED_PORT, None),
+        StepErrorKind::PortTooBig => (format!("there is no port {text}"), EXPECTED_PORT, None),
+        StepErrorKind::PortRange => (
+            "a step is one port, not a range".into(),
+            EXPECTED_PORT,
+            Some(instead_of_range(text)),
+        ),
+        StepErrorKind::NotAPort => {
+            let (message, help) = not_a_port(element, text);
+            (message, EXPECTED_PORT, help)
+        }
+        StepErrorKind::UnknownProtocol if text.is_empty() => (
+            "the protocol is missing".into(),
+            EXPECTED_PROTOCOL,
+            Some("without the colon it is tcp".into()),
+        ),
+        StepErrorKind::UnknownProtocol if all_digits(text) => (
+            format!("unknown protocol `{text}`"),
+            EXPECTED_PROTOCOL,
+            Some("ports are separated by commas: 7000,8000".into()),
+        ),
+        StepErrorKind::UnknownProtocol => (
+            format!("unknown protocol `{text}`"),
+            EXPECTED_PROTOCOL,
+            Some("only tcp and udp can be knocked".into()),
+        ),
+        StepErrorKind::TooManyParts => (
+            format!("unknown protocol `{text}`"),
+            EXPECTED_PROTOCOL,
+            Some("a step is a port, or a port and one protocol, such as 8000:udp".into()),
+        ),
+    };
+    report.error(fault.span(), message, expected, help);
+}
+
+/// A port that is neither a number nor a service that is known.
+fn not_a_port(element: Text<'_>, text: &str) -> (String, Option<String>) {
+    if let Some(found) = misspelled(text) {
+        return found;
+    }
+    let udp = element.str.to_ascii_lowercase().ends_with("udp");
+    let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+    (
+        format!("unknown {protocol} service `{text}`"),
+        Some(SERVICE_HELP.into()),
+    )
 }
 
 /// What is wrong with a port that is neither number nor service, and what to write instead; the
@@ -173,15 +159,6 @@ fn misspelled(text: &str) -> Option<(String, Option<String>)> {
     if let Some(digits) = text.strip_prefix('-').filter(|t| all_digits(t)) {
         let help = format!("write {digits}, or leave the step out");
         return Some((format!("there is no port {text}"), Some(help)));
-    }
-    if let Some((first, last)) = text.split_once('-') {
-        let (first, last) = (first.trim_matches(is_blank), last.trim_matches(is_blank));
-        if all_digits(first) && all_digits(last) {
-            return Some((
-                "a step is one port, not a range".into(),
-                Some(instead_of_range(first, last)),
-            ));
-        }
     }
     if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         let help = u16::from_str_radix(hex, 16).ok();
@@ -207,11 +184,16 @@ fn misspelled(text: &str) -> Option<(String, Option<String>)> {
 }
 
 /// The ports of a range one by one, if a sequence can hold them.
-fn instead_of_range(first: &str, last: &str) -> String {
-    let ports = match (first.parse::<u16>(), last.parse::<u16>()) {
-        (Ok(first), Ok(last)) if first <= last => (first..=last).take(Sequence::MAX + 1),
-        _ => return "write each port that is to be knocked, with commas between them".into(),
+fn instead_of_range(range: &str) -> String {
+    let bounds = range.split_once('-').and_then(|(first, last)| {
+        let first: u16 = first.trim_matches(is_blank).parse().ok()?;
+        let last: u16 = last.trim_matches(is_blank).parse().ok()?;
+        Some(first..=last).filter(|range| !range.is_empty())
+    });
+    let Some(ports) = bounds else {
+        return "write each port that is to be knocked, with commas between them".into();
     };
+    let ports = ports.take(Sequence::MAX + 1);
     let ports: Vec<String> = ports.map(|port| port.to_string()).collect();
     if ports.len() > Sequence::MAX {
         "a sequence is knocked port by port; write the ones that are to be knocked".into()

@@ -18,6 +18,15 @@ const MAX_INTERFACE: usize = 15;
 /// The longest time: 136 years.
 const MAX_SECONDS: u64 = 0xffff_ffff;
 
+/// What to write for `shape`, with its words or bounds.
+pub(super) fn expected(shape: Shape) -> String {
+    match shape {
+        Shape::Choice(words) => one_of(words),
+        Shape::Number { min, max } => format!("a number from {min} to {max}"),
+        shape => shape.expected().into(),
+    }
+}
+
 /// `yes` or `no` in their spellings.
 pub(super) fn switch(value: Text<'_>, report: &mut Report) -> Option<bool> {
     let is = |words: &[&str]| words.iter().any(|w| value.str.eq_ignore_ascii_case(w));
@@ -72,7 +81,7 @@ pub(super) fn number(value: Text<'_>, min: u32, max: u32, report: &mut Report) -
         report.error(
             value.span(),
             message,
-            format!("a number from {min} to {max}"),
+            expected(Shape::Number { min, max }),
             (),
         );
     }
