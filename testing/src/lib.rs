@@ -1,0 +1,25 @@
+//! The test bed: what `knockd` must do, as data, and the machines that hold a daemon to it.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`case`] | a case: configuration, steps, expectations; read from `cases/*.toml` |
+//! | [`script`] | the notation of the steps: `7000 8000:udp +1.2s HUP 9000/ack~vlan=5` |
+//! | [`frame`] | a packet of a script as the bytes of an Ethernet frame |
+//! | [`trace`] | the notation of what a daemon reported: `A.1 A.2 A!` |
+//! | [`in_process`] | runs a case through `knock_core`, in virtual time |
+//! | [`network`] | the namespaces of a case, and the raw socket that sends its packets |
+//! | [`programs`] | where the programs under test are |
+//! | [`live`] | runs a case against a real daemon |
+#![forbid(unsafe_code)]
+
+pub mod case;
+pub mod frame;
+pub mod in_process;
+pub mod live;
+pub mod network;
+pub mod programs;
+pub mod script;
+pub mod trace;
+
+/// What can go wrong in the bed itself, as opposed to in a daemon under test: a sentence.
+pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

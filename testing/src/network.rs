@@ -1,0 +1,165 @@
+//! The network of a case: a client and a server, joined by a virtual cable.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use knockd::lab::Host;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
+use nix::unistd::Pid;
+
+use crate::Result;
+use crate::frame::{self, Link};
+use crate::script::Knock;
+
+/// The server's interface, at which the daemon listens.
+pub const SERVER_INTERFACE: &str = "server0";
+/// The client's interface.
+pub const CLIENT_INTERFACE: &str = "client0";
+
+/// A client (10.77.0.1, fd77::1) and a server (10.77.0.2 and .3, fd77::2 and ::3).
+#[derive(Debug)]
+pub struct Network {
+    /// Where knocks come from.
+    pub client: Host,
+    /// Where the daemon runs.
+    pub server: Host,
+    sender: Sender,
+    server_namespace: PathBuf,
+}
+
+impl Network {
+    /// A new network, with all interfaces up.
+    ///
+    /// # Errors
+    /// If the kernel does not allow namespaces.
+    pub fn new() -> Result<Self> {
+        let client = Host::new("client")?;
+        let server = Host::new("server")?;
+        client.connect(CLIENT_INTERFACE, &server, SERVER_INTERFACE)?;
+        client.add_address(CLIENT_INTERFACE, "10.77.0.1/24")?;
+        client.add_address(CLIENT_INTERFACE, "fd77::1/64")?;
+        for address in ["10.77.0.2/24", "10.77.0.3/24", "fd77::2/64", "fd77::3/64"] {
+            server.add_address(SERVER_INTERFACE, address)?;
+        }
+        let link = Link {
+            source: client.mac(CLIENT_INTERFACE)?,
+            destination: server.mac(SERVER_INTERFACE)?,
+        };
+        let sender = client.run(|| Sender::new(CLIENT_INTERFACE, link))??;
+        let server_namespace = server.run(|| fs::read_link("/proc/thread-self/ns/net"))??;
+        Ok(Self {
+            client,
+            server,
+            sender,
+            server_namespace,
+        })
+    }
+
+    /// Sends a packet from the client.
+    ///
+    /// # Errors
+    /// If the kernel does not take it.
+    pub fn send(&self, knock: &Knock) -> Result<()> {
+        self.sender.send(knock)
+    }
+
+    /// Runs a shell command on the server.
+    ///
+    /// # Errors
+    /// If there is no shell.
+    pub fn server_shell(&self, command: &str) -> Result<ExitStatus> {
+        shell(&self.server, command)
+    }
+
+    /// Runs a shell command on the client.
+    ///
+    /// # Errors
+    /// If there is no shell.
+    pub fn client_shell(&self, command: &str) -> Result<ExitStatus> {
+        shell(&self.client, command)
+    }
+
+    /// How many packet sockets there are on the server.
+    #[must_use]
+    pub fn packet_sockets(&self) -> usize {
+        let read = || fs::read_to_string("/proc/thread-self/net/packet");
+        let text = self.server.run(read).ok().and_then(std::result::Result::ok);
+        text.map_or(0, |text| text.lines().count().saturating_sub(1))
+    }
+
+    /// The processes that run on the server: all that a daemon has started and left behind.
+    fn processes(&self) -> Vec<Pid> {
+        let Ok(entries) = fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        let pid = |name: std::ffi::OsString| name.to_str()?.parse::<i32>().ok();
+        entries
+            .flatten()
+            .filter(|entry| {
+                fs::read_link(entry.path().join("ns/net"))
+                    .is_ok_and(|namespace| namespace == self.server_namespace)
+            })
+            .filter_map(|entry| pid(entry.file_name()))
+            .map(Pid::from_raw)
+            .collect()
+    }
+}
+
+/// The original leaves sleeping children behind; they would hold the namespace.
+impl Drop for Network {
+    fn drop(&mut self) {
+        for pid in self.processes() {
+            // It may have ended meanwhile, which is as good.
+            kill(pid, Signal::SIGKILL).unwrap_or_default();
+        }
+    }
+}
+
+fn shell(host: &Host, command: &str) -> Result<ExitStatus> {
+    let mut bash = Command::new("bash");
+    bash.args(["-c", command])
+        .stdin(std::process::Stdio::null());
+    Ok(host.spawn(&mut bash)?.wait()?)
+}
+
+/// A raw socket that sends frames out of one interface.
+#[derive(Debug)]
+struct Sender {
+    socket: OwnedFd,
+    interface: LinkAddr,
+    link: Link,
+    next_port: AtomicU16,
+}
+
+impl Sender {
+    /// Must run on the host that has `interface`.
+    fn new(interface: &str, link: Link) -> Result<Self> {
+        let kind = SockType::Raw;
+        let socket = socket(AddressFamily::Packet, kind, SockFlag::SOCK_CLOEXEC, None)?;
+        // The only safe source of a link-layer address is the kernel's own list.
+        let address = getifaddrs()?
+            .filter(|entry| entry.interface_name == interface)
+            .find_map(|entry| entry.address?.as_link_addr().copied())
+            .ok_or_else(|| format!("no interface {interface}"))?;
+        Ok(Self {
+            socket,
+            interface: address,
+            link,
+            next_port: AtomicU16::new(0),
+        })
+    }
+
+    fn send(&self, knock: &Knock) -> Result<()> {
+        use std::os::fd::AsRawFd;
+        let port = 32_768 + self.next_port.fetch_add(1, Ordering::Relaxed) % 28_000;
+        let frame = frame::build(knock, self.link, port);
+        let flags = MsgFlags::empty();
+        sendto(self.socket.as_raw_fd(), &frame, &self.interface, flags)?;
+        Ok(())
+    }
+}
