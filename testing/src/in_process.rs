@@ -23,7 +23,7 @@ use crate::trace::{self, Mark, What};
 /// From one packet to the next, unless the case says otherwise.
 const SPACING: Duration = Duration::from_millis(30);
 /// After the last step, so that time-outs that are due are seen.
-const AFTERWARDS: Duration = Duration::from_secs(1);
+const AFTERWARDS: Duration = Duration::from_millis(200);
 /// The longest wait for a line of the log.
 const PATIENCE: Duration = Duration::from_secs(60);
 
