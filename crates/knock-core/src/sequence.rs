@@ -158,7 +158,7 @@ fn parse_port(text: &str) -> Result<u16, StepErrorKind> {
 }
 
 /// What the original trims: the white space of C's `isspace`.
-const fn is_blank(c: char) -> bool {
+pub(crate) const fn is_blank(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\x0b'
 }
 
