@@ -7,4 +7,5 @@ pub mod ctl;
 pub mod diagnostics;
 pub mod lab;
 pub mod listen;
+pub mod pcap;
 pub mod services;
