@@ -149,7 +149,7 @@ fn flags(linted: &Linted<'_>, report: &mut Report) {
             },
             "any TCP segment to these ports counts as a knock",
             "`tcpflags = syn` beside it",
-            "the segments that close or refuse a connection would end the attempt",
+            "a connection that is accepted sends several, and the last ones can end the attempt",
         );
     }
 }
