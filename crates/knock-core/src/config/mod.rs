@@ -5,7 +5,6 @@
 
 mod door;
 pub mod keys;
-mod lint;
 mod reader;
 mod report;
 mod steps;
@@ -16,7 +15,6 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use lint::lint;
 pub use steps::SERVICE_HELP;
 
 use alloc::string::String;

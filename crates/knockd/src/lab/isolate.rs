@@ -17,7 +17,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid};
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, WaitOptions, wait};
 
 use super::LabError;
 
@@ -107,7 +107,7 @@ fn init() -> Result<(), LabError> {
     prepare_mounts()?;
     let inner = Pid::from_child(&again("inner")?);
     loop {
-        match waitpid(None, WaitOptions::empty()) {
+        match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == inner => {
                 let by_signal = || status.terminating_signal().map_or(1, after_signal);
                 exit(status.exit_status().unwrap_or_else(by_signal));
