@@ -156,8 +156,24 @@ pub enum OtherStep {
     Config(String),
     /// Wait until the log has a line with this text.
     Until(String),
+    /// What happens to the server's interface: `down`, `up`, `delete`, `make`.
+    Link(LinkChange),
     /// Wait until the trace is as long as this one, and compare.
     Trace(String),
+}
+
+/// A change of the server's interface.
+#[derive(Copy, Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkChange {
+    /// It is set down.
+    Down,
+    /// It is set up.
+    Up,
+    /// The cable is taken away, at both ends.
+    Delete,
+    /// A new cable with the same names and addresses.
+    Make,
 }
 
 impl Case {
@@ -201,11 +217,12 @@ impl Case {
         expects && !daemon && self.steps.iter().all(pure_step)
     }
 
-    /// `text` with `{log}`, `{hits}`, `{pid}`, `{conf}` and `{dir}` replaced by paths in `dir`.
+    /// `text` with `{log}`, `{hits}`, `{pid}`, `{conf}`, `{knockd}` (the daemon under test) and `{dir}`
+    /// replaced by paths in `dir`.
     #[must_use]
     pub fn fill(text: &str, dir: &Path) -> String {
         let mut text = text.to_owned();
-        for name in ["log", "hits", "pid", "conf"] {
+        for name in ["log", "hits", "pid", "conf", "knockd"] {
             let path = dir.join(name).display().to_string();
             text = text.replace(&format!("{{{name}}}"), &path);
         }

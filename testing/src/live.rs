@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 
 use knockd::lab::Process;
@@ -87,6 +88,7 @@ pub fn run(case: &Case, subject: &Subject) -> Result<Outcome> {
     for (name, text) in &case.files {
         fs::write(dir.path().join(name), Case::fill(text, dir.path()))?;
     }
+    symlink(&subject.program, dir.path().join("knockd"))?;
     let network = Network::new()?;
     if let Some(command) = &case.needs
         && !network
@@ -343,6 +345,7 @@ impl Run<'_> {
                     sleep(GLANCE * 5);
                 }
             }
+            OtherStep::Link(change) => self.network.change_link(*change)?,
             OtherStep::Config(text) => self.write_config(text)?,
             OtherStep::Until(text) => {
                 let text = fill(text);
@@ -460,8 +463,8 @@ impl Run<'_> {
         let Ok(pid) = self.pid(daemon) else {
             return Ok(());
         };
-        if !self.is_told_to_end() {
-            kill(pid, Unix::SIGTERM)?;
+        if !self.is_told_to_end() && kill(pid, Unix::SIGTERM).is_err() {
+            self.wrong.push("it had ended".into());
         }
         let deadline = Instant::now() + PATIENCE;
         while kill(pid, None).is_ok() {

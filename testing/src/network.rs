@@ -13,6 +13,7 @@ use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, se
 use nix::unistd::Pid;
 
 use crate::Result;
+use crate::case::LinkChange;
 use crate::frame::{self, Link};
 use crate::script::Knock;
 
@@ -40,17 +41,7 @@ impl Network {
     pub fn new() -> Result<Self> {
         let client = Host::new("client")?;
         let server = Host::new("server")?;
-        client.connect(CLIENT_INTERFACE, &server, SERVER_INTERFACE)?;
-        client.add_address(CLIENT_INTERFACE, "10.77.0.1/24")?;
-        client.add_address(CLIENT_INTERFACE, "fd77::1/64")?;
-        for address in ["10.77.0.2/24", "10.77.0.3/24", "fd77::2/64", "fd77::3/64"] {
-            server.add_address(SERVER_INTERFACE, address)?;
-        }
-        let link = Link {
-            source: client.mac(CLIENT_INTERFACE)?,
-            destination: server.mac(SERVER_INTERFACE)?,
-        };
-        let sender = client.run(|| Sender::new(CLIENT_INTERFACE, link))??;
+        let sender = lay_cable(&client, &server)?;
         let server_namespace = server.run(|| fs::read_link("/proc/thread-self/ns/net"))??;
         Ok(Self {
             client,
@@ -66,6 +57,20 @@ impl Network {
     /// If the kernel does not take it.
     pub fn send(&self, knock: &Knock) -> Result<()> {
         self.sender.send(knock)
+    }
+
+    /// Changes the cable at the server's end.
+    ///
+    /// # Errors
+    /// If the interface is not there, or there already.
+    pub fn change_link(&mut self, change: LinkChange) -> Result<()> {
+        match change {
+            LinkChange::Down => self.server.set_up(SERVER_INTERFACE, false)?,
+            LinkChange::Up => self.server.set_up(SERVER_INTERFACE, true)?,
+            LinkChange::Delete => self.server.delete(SERVER_INTERFACE)?,
+            LinkChange::Make => self.sender = lay_cable(&self.client, &self.server)?,
+        }
+        Ok(())
     }
 
     /// Runs a shell command on the server.
@@ -120,9 +125,25 @@ impl Drop for Network {
     }
 }
 
+fn lay_cable(client: &Host, server: &Host) -> Result<Sender> {
+    client.connect(CLIENT_INTERFACE, server, SERVER_INTERFACE)?;
+    client.add_address(CLIENT_INTERFACE, "10.77.0.1/24")?;
+    client.add_address(CLIENT_INTERFACE, "fd77::1/64")?;
+    for address in ["10.77.0.2/24", "10.77.0.3/24", "fd77::2/64", "fd77::3/64"] {
+        server.add_address(SERVER_INTERFACE, address)?;
+    }
+    let link = Link {
+        source: client.mac(CLIENT_INTERFACE)?,
+        destination: server.mac(SERVER_INTERFACE)?,
+    };
+    client.run(|| Sender::new(CLIENT_INTERFACE, link))?
+}
+
 fn shell(host: &Host, command: &str) -> Result<ExitStatus> {
     let mut bash = Command::new("bash");
     bash.args(["-c", command])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
         .stdin(std::process::Stdio::null());
     Ok(host.spawn(&mut bash)?.wait()?)
 }
