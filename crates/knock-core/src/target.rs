@@ -58,6 +58,18 @@ impl Target {
     pub fn contains(&self, address: IpAddr) -> bool {
         Self::network(address, self.prefix).is_some_and(|n| n.network == self.network)
     }
+
+    /// Whether an address can lie in both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other.network) || other.contains(self.network)
+    }
+
+    /// Whether its addresses are IPv4.
+    #[must_use]
+    pub const fn is_ipv4(&self) -> bool {
+        self.network.is_ipv4()
+    }
 }
 
 impl FromStr for Target {
@@ -112,6 +124,14 @@ mod tests {
         assert!(target("2001:db8::/32").contains(address("2001:db8:ffff::1")));
         assert!(target("0.0.0.0/0").contains(address("203.0.113.7")));
         assert!(!target("0.0.0.0/0").contains(address("::1")));
+    }
+
+    #[test]
+    fn networks_overlap_if_one_holds_the_other() {
+        assert!(target("10.0.0.0/8").overlaps(&target("10.1.2.3")));
+        assert!(target("10.1.2.3").overlaps(&target("10.0.0.0/8")));
+        assert!(!target("10.1.0.0/16").overlaps(&target("10.2.0.0/16")));
+        assert!(!target("0.0.0.0/0").overlaps(&target("::/0")));
     }
 
     #[test]

@@ -6,18 +6,42 @@
 use std::ops::Range;
 use std::path::Path;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use knock_core::config::{Diagnostic, Severity};
 
 /// More than so many are counted, not shown; a file with more is no configuration.
 const MAX_SHOWN: usize = 100;
 /// Longer messages are cut, and no more characters are underlined: they quote the file.
 const MAX_CHARACTERS: usize = 200;
+
+/// Something about the file as a whole, or about the machine: a warning without a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What is wrong; lower case, no full stop.
+    pub message: String,
+    /// What to do about it.
+    pub help: String,
+}
+
 /// All `diagnostics` of the file `path` with the contents `bytes`, and a line that counts them;
 /// nothing if there are none. Every line ends with a newline.
 #[must_use]
 pub fn render(path: &Path, bytes: &[u8], diagnostics: &[Diagnostic], color: bool) -> String {
-    let Some(summary) = Count::of(diagnostics).summary(path) else {
+    render_with_notes(path, bytes, diagnostics, &[], color)
+}
+
+/// As [`render`], with `notes` before the line that counts; it counts them as warnings.
+#[must_use]
+pub fn render_with_notes(
+    path: &Path,
+    bytes: &[u8],
+    diagnostics: &[Diagnostic],
+    notes: &[Note],
+    color: bool,
+) -> String {
+    let mut count = Count::of(diagnostics);
+    count.warnings += notes.len();
+    let Some((level, summary)) = count.summary(path) else {
         return String::new();
     };
     let renderer = if color {
@@ -34,10 +58,14 @@ pub fn render(path: &Path, bytes: &[u8], diagnostics: &[Diagnostic], color: bool
     if diagnostics.len() > MAX_SHOWN {
         out.push_str("(the rest is left out)\n\n");
     }
-    let (level, text) = summary;
-    out.push_str(&renderer.render(&[annotate_snippets::Group::with_title(
-        level.primary_title(text),
-    )]));
+    for note in notes {
+        let message = Level::WARNING.primary_title(visible(&note.message));
+        let group = message.element(Level::HELP.message(visible(&note.help)));
+        out.push_str(&renderer.render(&[group]));
+        out.push_str("\n\n");
+    }
+    let summary = Group::with_title(level.primary_title(summary));
+    out.push_str(&renderer.render(&[summary]));
     out.push('\n');
     out
 }
@@ -144,7 +172,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn group(&self, diagnostic: &Diagnostic) -> annotate_snippets::Group<'_> {
+    fn group(&self, diagnostic: &Diagnostic) -> Group<'_> {
         let level = match diagnostic.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,

@@ -5,6 +5,7 @@
 
 mod door;
 pub mod keys;
+mod lint;
 mod reader;
 mod report;
 mod steps;
@@ -15,6 +16,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use lint::lint;
 pub use steps::SERVICE_HELP;
 
 use alloc::string::String;

@@ -2,6 +2,8 @@
 
 use core::ops::Range;
 
+pub(super) use crate::sequence::is_blank;
+
 /// A part of the file, and where it starts.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Text<'a> {
@@ -9,11 +11,6 @@ pub(super) struct Text<'a> {
     pub(super) str: &'a str,
     /// The offset of the first byte in the file.
     pub(super) at: usize,
-}
-
-/// What the C library's `isspace` calls a blank; a no-break space is none.
-pub(super) const fn is_blank(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r')
 }
 
 impl<'a> Text<'a> {

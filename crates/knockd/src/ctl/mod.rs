@@ -3,6 +3,7 @@
 //! Exit status of all of them: 0 if all is well, 1 if something was found or failed, 2 if the
 //! command line is wrong.
 
+pub mod check;
 pub mod try_knock;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Read a configuration and tell every mistake and doubt
+    Check(check::Options),
     /// Show a knock that opens a port, in throw-away network namespaces
     Try(try_knock::Options),
 }
@@ -33,6 +36,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Check(options) => check::run(&options),
         Command::Try(options) => try_knock::run(&options),
     }
 }

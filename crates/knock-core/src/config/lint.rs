@@ -1,0 +1,169 @@
+//! Lints: configurations that run, but hardly as meant.
+//!
+//! What can be told from the file alone; what needs a look at the system is `knockctl check`'s.
+
+mod commands;
+mod shadow;
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::keys::Key;
+use super::report::Report;
+use super::{Config, Diagnostic, DoorPlaces, Places};
+use crate::door::{Door, SequenceSource};
+use crate::sequence::{Protocol, Sequence};
+
+/// Every lint of `config`, whose parts stand at `places`, in the order of the file. All are
+/// warnings.
+#[must_use]
+pub fn lint(config: &Config, places: &Places) -> Vec<Diagnostic> {
+    let mut report = Report::default();
+    let doors: Vec<Linted<'_>> = config
+        .doors
+        .iter()
+        .zip(&places.doors)
+        .map(|(door, places)| Linted { door, places })
+        .collect();
+    for linted in &doors {
+        if let Some(sequence) = linted.sequence() {
+            scan(linted, sequence, &mut report);
+            single_step(linted, sequence, &mut report);
+            no_time(linted, sequence, &mut report);
+        }
+        flags(linted, &mut report);
+    }
+    names(&doors, &mut report);
+    shadow::lint(&doors, &mut report);
+    commands::lint(&doors, &mut report);
+    report.into_sorted()
+}
+
+/// A door and where it stands.
+struct Linted<'a> {
+    door: &'a Door,
+    places: &'a DoorPlaces,
+}
+
+impl Linted<'_> {
+    /// Its steps, unless they come from a file.
+    fn sequence(&self) -> Option<&Sequence> {
+        match &self.door.trigger.source {
+            SequenceSource::Fixed(sequence) => Some(sequence),
+            SequenceSource::OneTime(_) => None,
+        }
+    }
+
+    /// The value of a key; the header where the key is not given.
+    fn span(&self, key: Key) -> Range<usize> {
+        let value = self.places.value(key);
+        value.unwrap_or_else(|| self.places.header.clone())
+    }
+}
+
+/// The order of ports in which a scanner opens the door by passing.
+///
+/// A strict door breaks at the ports between its own, so there it takes neighbours.
+fn scan(linted: &Linted<'_>, sequence: &Sequence, report: &mut Report) {
+    let steps = sequence.steps();
+    let strict = linted.door.trigger.strict;
+    let goes = |ahead: fn(u16, u16) -> Option<u16>| {
+        steps.windows(2).all(|pair| match pair {
+            [a, b] if a.protocol == b.protocol => {
+                ahead(a.port, b.port).is_some_and(|gap| gap == 1 || (gap > 1 && !strict))
+            }
+            _ => false,
+        })
+    };
+    let order = if steps.len() < 2 {
+        return;
+    } else if goes(|a, b| b.checked_sub(a)) {
+        "an ascending"
+    } else if goes(|a, b| a.checked_sub(b)) {
+        "a descending"
+    } else {
+        return;
+    };
+    let help = match (strict, steps.len()) {
+        (true, _) => "with `strict` a scan passes only over ports that are no neighbours",
+        (false, 2) => "two ports are always in some order: take three, or set `strict = yes`",
+        (false, _) => "put the ports out of order, or set `strict = yes`",
+    };
+    report.warn(
+        linted.span(Key::Sequence),
+        format!("{order} port scan opens this door"),
+        "ports that neither rise nor fall",
+        help,
+    );
+}
+
+fn single_step(linted: &Linted<'_>, sequence: &Sequence, report: &mut Report) {
+    if sequence.steps().len() == 1 && linted.door.trigger.cooldown.is_zero() {
+        report.warn(
+            linted.span(Key::Sequence),
+            "every packet to this port opens the door again",
+            "more steps, or a `cooldown` beside it",
+            "a port scan opens it too; with `cooldown = 10s` it does so less often",
+        );
+    }
+}
+
+fn no_time(linted: &Linted<'_>, sequence: &Sequence, report: &mut Report) {
+    if sequence.steps().len() > 1 && linted.door.trigger.seq_timeout.is_zero() {
+        report.warn(
+            linted.span(Key::SeqTimeout),
+            "nobody can knock so fast: this door never opens",
+            "a time for all steps, such as 10s",
+            (),
+        );
+    }
+}
+
+/// Without flags every segment counts, also those of connections that have nothing to do with it.
+fn flags(linted: &Linted<'_>, report: &mut Report) {
+    let trigger = &linted.door.trigger;
+    if !trigger.flags.is_any() {
+        return;
+    }
+    let has_tcp = linted.sequence().is_none_or(|sequence| {
+        let mut steps = sequence.steps().iter();
+        steps.any(|step| step.protocol == Protocol::Tcp)
+    });
+    if trigger.strict {
+        report.warn(
+            linted.span(Key::Strict),
+            "`strict` without `tcpflags`: any segment of any connection ends an attempt",
+            "`tcpflags = syn` beside it",
+            "somebody who is logged in could not knock",
+        );
+    } else if has_tcp {
+        report.warn(
+            if linted.sequence().is_some() {
+                linted.span(Key::Sequence)
+            } else {
+                linted.span(Key::OneTimeSequences)
+            },
+            "any TCP segment to these ports counts as a knock",
+            "`tcpflags = syn` beside it",
+            "a connection that is accepted sends several, and the last ones can end the attempt",
+        );
+    }
+}
+
+fn names(doors: &[Linted<'_>], report: &mut Report) {
+    let mut names = BTreeSet::new();
+    for linted in doors {
+        if !names.insert(linted.door.name.as_str()) {
+            report.warn(
+                linted.places.header.clone(),
+                "another door has this name",
+                "a name of its own",
+                "both work, but the log cannot tell them apart",
+            );
+        }
+    }
+}

@@ -1,0 +1,204 @@
+use super::super::{Severity, parse};
+use super::*;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use core::fmt::Write;
+
+/// The lints of `text`, one a line: what at `these bytes`.
+fn lints(text: &str) -> String {
+    let parsed = parse(text.as_bytes(), &|_, _| None);
+    let config = parsed.config.unwrap();
+    let mut out = String::new();
+    for lint in lint(&config, &parsed.places) {
+        assert_eq!(lint.severity, Severity::Warning);
+        writeln!(out, "`{}`: {}", &text[lint.span], lint.message).unwrap();
+    }
+    out
+}
+
+/// A door that nothing is wrong with, but for what `more` says.
+fn door(name: &str, sequence: &str, more: &str) -> String {
+    format!("[{name}]\nsequence = {sequence}\ntcpflags = syn\n{more}\n")
+}
+
+#[test]
+fn a_careful_file_has_no_lint() {
+    let text = "[options]\nstrict = yes\n".to_owned()
+        + &door(
+            "ssh",
+            "7000,9000,8000",
+            "start_command = /usr/sbin/iptables -I INPUT -s %IP% -p tcp --dport 22 -j ACCEPT\n\
+             start_command_6 = ip6tables -I INPUT -s %IP% -p tcp --dport 22 -j ACCEPT\n\
+             stop_command = /usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT\n\
+             stop_command_6 = ip6tables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
+        )
+        + &door(
+            "wake",
+            "1:udp",
+            "cooldown = 10s\ncommand = /path/script %IP%",
+        );
+    assert_eq!(lints(&text), "");
+}
+
+#[test]
+fn rising_and_falling_sequences_are_open_to_scans() {
+    assert_eq!(
+        lints(&door("A", "7000,8000,9000", "")),
+        "`7000,8000,9000`: an ascending port scan opens this door\n"
+    );
+    assert_eq!(
+        lints(&door("A", "9000:udp,8:udp", "")),
+        "`9000:udp,8:udp`: a descending port scan opens this door\n"
+    );
+    for safe in ["7000,9000,8000", "7000,8000:udp", "7000,7000", "1,2,2"] {
+        assert_eq!(lints(&door("A", safe, "")), "", "{safe}");
+    }
+}
+
+#[test]
+fn a_strict_door_is_open_to_scans_only_over_neighbours() {
+    assert_eq!(lints(&door("A", "7000,8000,9000", "strict")), "");
+    assert_eq!(
+        lints(&door("A", "7000,7001,7002", "strict")),
+        "`7000,7001,7002`: an ascending port scan opens this door\n"
+    );
+}
+
+#[test]
+fn a_single_step_wants_a_cooldown() {
+    assert_eq!(
+        lints(&door("A", "7000", "seq_timeout = 0")),
+        "`7000`: every packet to this port opens the door again\n"
+    );
+    assert_eq!(lints(&door("A", "7000", "cooldown = 1s")), "");
+}
+
+#[test]
+fn no_time_for_several_steps_is_told() {
+    assert_eq!(
+        lints(&door("A", "7000,9000,8000", "seq_timeout = 0")),
+        "`0`: nobody can knock so fast: this door never opens\n"
+    );
+}
+
+#[test]
+fn doors_without_flags_are_told_unless_they_are_for_udp() {
+    let any = "any TCP segment to these ports counts as a knock";
+    assert_eq!(
+        lints("[A]\nsequence = 7:udp,9\n"),
+        format!("`7:udp,9`: {any}\n")
+    );
+    assert_eq!(
+        lints("[A]\none_time_sequences = /f\n"),
+        format!("`/f`: {any}\n")
+    );
+    assert_eq!(lints("[A]\nsequence = 7:udp,9:udp,8:udp\n"), "");
+}
+
+#[test]
+fn strict_without_flags_is_told_also_for_udp() {
+    let strict = "`strict` without `tcpflags`: any segment of any connection ends an attempt";
+    assert_eq!(
+        lints("[A]\nsequence = 7:udp,9:udp,8:udp\nstrict = yes\n"),
+        format!("`yes`: {strict}\n")
+    );
+    assert_eq!(
+        lints("[A]\nsequence = 7,9,8\n[options]\nstrict\n"),
+        format!("`[A]`: {strict}\n")
+    );
+}
+
+#[test]
+fn doors_with_one_name_are_told() {
+    let text = door("A", "1,3,2", "") + &door("A", "4,6,5", "");
+    assert_eq!(lints(&text), "`[A]`: another door has this name\n");
+}
+
+#[test]
+fn doors_that_open_together_are_told_once_each() {
+    let text = door("A", "1,3,2", "") + &door("B", "1,3,2", "") + &door("C", "1,3,2", "");
+    let same = "`1,3,2`: the door `A` has the same sequence\n";
+    assert_eq!(lints(&text), same.repeat(2));
+}
+
+#[test]
+fn a_sequence_within_another_is_told_wherever_it_begins() {
+    let text = door("long", "5,1,3,2,9", "") + &door("A", "1,3,2", "") + &door("B", "5,3,9", "");
+    assert_eq!(
+        lints(&text),
+        "`5,1,3,2,9`: knocking this opens the door `A` on the way\n"
+    );
+}
+
+#[test]
+fn doors_that_no_packet_can_reach_together_are_no_matter() {
+    let text = door("A", "1,3,2", "target = 10.0.0.1") + &door("B", "1,3,2", "target = 10.0.0.2");
+    assert_eq!(lints(&text), "");
+    let text = door("A", "1,3,2", "") + "[B]\nsequence = 1,3,2\ntcpflags = !syn,ack\n";
+    assert_eq!(lints(&text), "");
+    let text = door("A", "1,3,2", "target = 10.0.0.1") + &door("B", "1,3,2", "target = 10.0.0.0/8");
+    assert!(lints(&text).contains("the door `A` has the same sequence"));
+}
+
+#[test]
+fn the_old_recipes_pitfalls_are_told() {
+    let text = door(
+        "A",
+        "1,3,2",
+        "command = /sbin/iptables -A INPUT --dport 22 -j ACCEPT",
+    );
+    let command = "`/sbin/iptables -A INPUT --dport 22 -j ACCEPT`";
+    assert_eq!(
+        lints(&text),
+        format!(
+            "{command}: this opens for everybody, not only for who knocked\n\
+             {command}: what this opens is never closed\n\
+             {command}: a knock over IPv6 runs this too, and iptables knows no IPv6 address\n\
+             `-A`: this rule goes to the end of the chain\n"
+        )
+    );
+}
+
+#[test]
+fn a_rule_that_is_removed_somewhere_is_closed() {
+    let open = door("A", "1,3,2", "command = nft add element t s { %IP% }");
+    assert!(lints(&open).contains("never closed"));
+    let close = door("B", "2,1,3", "command = nft delete element t s { %IP% }");
+    assert_eq!(lints(&(open + &close)), "");
+    let timed = "command = nft add element t s { %IP% timeout 10s }";
+    assert_eq!(lints(&door("A", "1,3,2", timed)), "");
+}
+
+#[test]
+fn doors_for_ipv4_alone_need_no_command_for_ipv6() {
+    let command = "command = iptables -I INPUT -s %IP%\nstop_command = iptables -D INPUT -s %IP%";
+    assert!(lints(&door("A", "1,3,2", command)).contains("IPv6"));
+    assert_eq!(
+        lints(&door(
+            "A",
+            "1,3,2",
+            &format!("{command}\ntarget = 10.0.0.1")
+        )),
+        ""
+    );
+    assert_eq!(
+        lints(&door("A", "1,3,2", &format!("{command}\ncommand_6 ="))),
+        ""
+    );
+}
+
+#[test]
+fn placeholders_in_small_letters_are_told() {
+    let text = door(
+        "A",
+        "1,3,2",
+        "command = x %ip% %IP% %%Door%%\nstop_command = y %Family%",
+    );
+    assert_eq!(
+        lints(&text),
+        "`%ip%`: `%ip%` is not replaced\n\
+         `%Door%`: `%Door%` is not replaced\n\
+         `%Family%`: `%Family%` is not replaced\n"
+    );
+}

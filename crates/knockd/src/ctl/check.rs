@@ -1,0 +1,271 @@
+//! `knockctl check`: every mistake of a configuration, and what is amiss around it.
+//!
+//! Beyond the parser's errors and warnings and the lints of the file itself, it looks at the
+//! machine: listening ports, programs, files and accounts that the configuration names. It
+//! changes nothing and runs nothing.
+
+mod files;
+mod listeners;
+mod programs;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use knock_core::config::keys::Key;
+use knock_core::config::{Diagnostic, Severity, lint};
+use knock_core::door::SequenceSource;
+use knock_core::sequence::Protocol;
+use nix::unistd::{Uid, User};
+
+use crate::config_file::{self, LoadError, Loaded};
+use crate::diagnostics::{Note, render_with_notes};
+use crate::services::Services;
+use listeners::Listeners;
+use programs::{Problem, SearchPath};
+
+/// The command line of `knockctl check`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The file to check
+    #[arg(
+        short = 'c',
+        long = "config",
+        value_name = "FILE",
+        default_value = "/etc/knockd.conf"
+    )]
+    file: PathBuf,
+    /// Exit with 1 also if there are only warnings
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+/// Runs `knockctl check`; exits with 1 if there is an error, or if the file cannot be read.
+#[must_use]
+pub fn run(options: &Options) -> ExitCode {
+    match config_file::load(&options.file, &Services::system()) {
+        Ok(loaded) => {
+            let findings = Findings::of(&loaded, &System::this());
+            anstream::print!("{}", findings.render(&loaded));
+            if options.deny_warnings && !findings.is_empty() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
+        Err(error @ LoadError::Mistakes { .. }) => {
+            anstream::print!("{}", error.render(true));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            anstream::eprintln!("knockctl: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is known of the machine.
+#[derive(Debug, Default)]
+struct System {
+    listeners: Listeners,
+    search: SearchPath,
+    /// Where network interfaces are listed, if they are.
+    interfaces: Option<PathBuf>,
+}
+
+impl System {
+    fn this() -> Self {
+        Self {
+            listeners: Listeners::read(Path::new("/proc/net")),
+            search: SearchPath::this(),
+            interfaces: Some(PathBuf::from("/sys/class/net")).filter(|path| path.is_dir()),
+        }
+    }
+}
+
+/// All that is worth a warning.
+#[derive(Debug, Default)]
+struct Findings {
+    diagnostics: Vec<Diagnostic>,
+    notes: Vec<Note>,
+}
+
+impl Findings {
+    /// The warnings of the parser, the lints, and those that the machine gives.
+    fn of(loaded: &Loaded, system: &System) -> Self {
+        let mut findings = Self {
+            diagnostics: loaded.diagnostics.clone(),
+            notes: files::readable_by_all(&loaded.path).into_iter().collect(),
+        };
+        findings
+            .diagnostics
+            .extend(lint(&loaded.config, &loaded.places));
+        findings.options(loaded, system);
+        for index in 0..loaded.config.doors.len() {
+            findings.door(loaded, index, system);
+        }
+        findings.diagnostics.sort_by_key(|d| d.span.start);
+        findings
+    }
+
+    fn is_empty(&self) -> bool {
+        self.diagnostics.is_empty() && self.notes.is_empty()
+    }
+
+    fn render(&self, loaded: &Loaded) -> String {
+        if self.is_empty() {
+            let doors = match loaded.config.doors.len() {
+                1 => "1 door".into(),
+                n => format!("{n} doors"),
+            };
+            return format!("{}: {doors}, no mistake\n", loaded.path.display());
+        }
+        let Self { diagnostics, notes } = self;
+        render_with_notes(&loaded.path, &loaded.bytes, diagnostics, notes, true)
+    }
+
+    fn warn(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        expected: impl Into<String>,
+        help: Option<&str>,
+    ) {
+        self.diagnostics.push(Diagnostic {
+            severity: Severity::Warning,
+            span,
+            message: message.into(),
+            expected: expected.into(),
+            help: help.map(Into::into),
+        });
+    }
+
+    fn options(&mut self, loaded: &Loaded, system: &System) {
+        let options = &loaded.config.options;
+        let value = |key| {
+            let mut places = loaded.places.options.iter();
+            let place = places.rfind(|place| place.key == key)?;
+            Some(place.value.clone())
+        };
+        for (key, path) in [
+            (Key::LogFile, options.logfile.as_deref()),
+            (Key::PidFile, options.pidfile.as_deref()),
+        ] {
+            let problem = path.and_then(|path| files::cannot_create(Path::new(path)));
+            if let (Some(span), Some((message, expected))) = (value(key), problem) {
+                self.warn(span, message, expected, None);
+            }
+        }
+        let (Some(span), Some(known)) = (value(Key::Interface), &system.interfaces) else {
+            return;
+        };
+        for name in options.interfaces.iter().filter(|name| *name != "any") {
+            if !known.join(name).exists() {
+                self.warn(
+                    span.clone(),
+                    format!("there is no interface `{name}` now"),
+                    "the name of an interface of this machine",
+                    Some("knockd waits until it is there"),
+                );
+            }
+        }
+    }
+
+    fn door(&mut self, loaded: &Loaded, index: usize, system: &System) {
+        let (Some(door), Some(places)) = (
+            loaded.config.doors.get(index),
+            loaded.places.doors.get(index),
+        ) else {
+            return;
+        };
+        let value = |key| places.value(key).filter(|span| !span.is_empty());
+        match &door.trigger.source {
+            SequenceSource::Fixed(sequence) => {
+                let tcp = sequence
+                    .steps()
+                    .iter()
+                    .filter(|s| s.protocol == Protocol::Tcp);
+                let mut ports: Vec<u16> = tcp.map(|step| step.port).collect();
+                ports.sort_unstable();
+                ports.dedup();
+                for port in ports.into_iter().filter(|port| system.listeners.has(*port)) {
+                    let span = value(Key::Sequence).unwrap_or_default();
+                    self.listening(span, port, door.trigger.flags.is_any());
+                }
+            }
+            SequenceSource::OneTime(path) => {
+                let span = value(Key::OneTimeSequences).unwrap_or_default();
+                for (message, expected, help) in files::one_time(Path::new(path)) {
+                    self.warn(span.clone(), message, expected, help);
+                }
+            }
+        }
+        for key in [
+            Key::StartCommand,
+            Key::StartCommand6,
+            Key::StopCommand,
+            Key::StopCommand6,
+        ] {
+            let text = value(key).and_then(|span| loaded.bytes.get(span));
+            let command = text.and_then(|bytes| str::from_utf8(bytes).ok());
+            if let (Some(span), Some(command)) = (value(key), command) {
+                self.program(span, command, &system.search);
+            }
+        }
+        if let (Some(span), Some(user)) = (value(Key::User), &door.action.user)
+            && !account_exists(user)
+        {
+            let message = format!("there is no account `{user}`");
+            self.warn(
+                span,
+                message,
+                "the name of an account of this machine",
+                None,
+            );
+        }
+    }
+
+    fn listening(&mut self, span: Range<usize>, port: u16, any_flags: bool) {
+        let help = if any_flags {
+            "the segments of its connections end attempts; add `tcpflags = syn`, or take another"
+        } else {
+            "who connects to it knocks; and it answers, so that a scan sees it"
+        };
+        self.warn(
+            span,
+            format!("a program listens at TCP port {port}"),
+            "ports at which nothing listens",
+            Some(help),
+        );
+    }
+
+    fn program(&mut self, span: Range<usize>, command: &str, search: &SearchPath) {
+        let Some((offset, name, problem)) = programs::check(command, search) else {
+            return;
+        };
+        let message = match problem {
+            Problem::Missing => format!("there is no program `{name}`"),
+            Problem::NotExecutable => format!("`{name}` cannot be run"),
+        };
+        let expected = match problem {
+            Problem::Missing if name.contains('/') => "the path of a program",
+            Problem::Missing => "a program in a directory of $PATH, or its path",
+            Problem::NotExecutable => "a file with the right to be executed",
+        };
+        let at = span.start + offset;
+        self.warn(at..at + name.len(), message, expected, None);
+    }
+}
+
+/// Whether `name` is the name or the number of an account. A database of accounts that cannot be
+/// read is no answer, and no reason for a warning.
+fn account_exists(name: &str) -> bool {
+    let found = |user: nix::Result<Option<User>>| !matches!(user, Ok(None));
+    match name.parse() {
+        Ok(uid) => found(User::from_uid(Uid::from_raw(uid))) || found(User::from_name(name)),
+        Err(_) => found(User::from_name(name)),
+    }
+}

@@ -1,0 +1,84 @@
+//! The TCP ports at which this machine listens, from `/proc/net/tcp` and `tcp6` (`proc_pid_net(5)`).
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// `TCP_LISTEN` of the kernel's `include/net/tcp_states.h`, as the file writes it.
+const LISTEN: &str = "0A";
+/// `::1` as four words in the byte order of a little- or big-endian machine, and the first octet
+/// of `127.0.0.0/8` at the place where each has it.
+const LOOPBACK_V6: [&str; 2] = [
+    "00000000000000000000000001000000",
+    "00000000000000000000000000000001",
+];
+
+/// The ports at which something listens that other machines can reach.
+#[derive(Debug, Default)]
+pub(super) struct Listeners(BTreeSet<u16>);
+
+impl Listeners {
+    /// Reads the tables in `directory`; one that cannot be read has no listener.
+    pub(super) fn read(directory: &Path) -> Self {
+        let tables = ["tcp", "tcp6"].map(|name| std::fs::read_to_string(directory.join(name)));
+        let tables = tables.iter().flatten();
+        Self(tables.flat_map(|table| listening(table)).collect())
+    }
+
+    pub(super) fn has(&self, port: u16) -> bool {
+        self.0.contains(&port)
+    }
+}
+
+/// Lines of `slot: address:port address:port state …`, after a heading.
+fn listening(table: &str) -> impl Iterator<Item = u16> {
+    table.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (address, port) = fields.next()?.split_once(':')?;
+        let state = fields.nth(1)?;
+        if state != LISTEN || is_loopback(address) {
+            return None;
+        }
+        u16::from_str_radix(port, 16).ok()
+    })
+}
+
+fn is_loopback(address: &str) -> bool {
+    let v4 = if cfg!(target_endian = "little") {
+        address.ends_with("7F")
+    } else {
+        address.starts_with("7F")
+    };
+    (address.len() == 8 && v4) || LOOPBACK_V6.contains(&address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TCP: &str = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
+   1: 0100007F:0277 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 2 1
+   2: 0A4D0002:1F40 0A4D0001:D2F0 01 00000000:00000000 00:00000000 00000000     0        0 3 1
+";
+    const TCP6: &str = "\
+  sl  local_address                         remote_address                        st tx_queue
+   0: 00000000000000000000000000000000:1B58 00000000000000000000000000000000:0000 0A 00000000
+   1: 00000000000000000000000001000000:1B59 00000000000000000000000000000000:0000 0A 00000000
+";
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn only_listeners_that_others_can_reach_count() {
+        assert_eq!(listening(TCP).collect::<Vec<_>>(), [22]);
+        assert_eq!(listening(TCP6).collect::<Vec<_>>(), [7000]);
+    }
+
+    #[test]
+    fn a_port_of_this_machine_is_found_in_the_kernels_tables() {
+        let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(Listeners::read(Path::new("/proc/net")).has(port));
+        assert!(!Listeners::read(Path::new("/nonexistent")).has(port));
+    }
+}

@@ -1,0 +1,173 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+/// A directory with files in it, all for their owner alone.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        self.chmod(name, 0o600);
+        path
+    }
+
+    fn chmod(&self, name: &str, mode: u32) {
+        let path = self.0.path().join(name);
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// The warnings of `text`, one a line; `@` stands for the directory.
+    fn findings(&self, text: &str, system: &System) -> String {
+        let here = self.0.path().display().to_string();
+        let text = text.replace('@', &here);
+        let path = self.write("knockd.conf", &text);
+        self.warnings(&path, &text, system).replace(&here, "@")
+    }
+
+    fn warnings(&self, path: &Path, text: &str, system: &System) -> String {
+        let loaded = config_file::load(path, &Services::system()).unwrap();
+        let findings = Findings::of(&loaded, system);
+        let diagnostics = findings.diagnostics.iter();
+        let lines = diagnostics.map(|d| format!("`{}`: {}\n", &text[d.span.clone()], d.message));
+        let notes = findings
+            .notes
+            .iter()
+            .map(|note| format!("{}\n", note.message));
+        lines.chain(notes).collect()
+    }
+}
+
+const DOOR: &str = "[A]\ntcpflags = syn\nsequence = 7000,9000,8000\n";
+
+#[test]
+fn a_good_file_has_nothing_to_warn_of() {
+    let place = Place::new();
+    place.write("sh", "");
+    place.chmod("sh", 0o755);
+    let system = System {
+        search: SearchPath::of(place.0.path()),
+        interfaces: Some(place.0.path().into()),
+        ..System::default()
+    };
+    let text = format!(
+        "[options]\nlogfile = @/log\ninterface = any, sh\n{DOOR}command = sh %IP%\nuser = root\n"
+    );
+    assert_eq!(place.findings(&text, &system), "");
+}
+
+#[test]
+fn directories_and_interfaces_that_are_missing_are_told() {
+    let place = Place::new();
+    let system = System {
+        interfaces: Some(place.0.path().into()),
+        ..System::default()
+    };
+    let options = "[options]\nlogfile = @/none/log\npidfile = run/pid\ninterface = any, eth9\n";
+    assert_eq!(
+        place.findings(&format!("{options}{DOOR}"), &system),
+        "`@/none/log`: there is no directory `@/none`\n\
+         `run/pid`: a relative path depends on where knockd is started\n\
+         `any, eth9`: there is no interface `eth9` now\n"
+    );
+    let text = format!("[options]\nlogfile = @\n{DOOR}");
+    assert_eq!(place.findings(&text, &system), "`@`: this is a directory\n");
+}
+
+#[test]
+fn a_port_that_is_open_is_told() {
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let system = System {
+        listeners: Listeners::read(Path::new("/proc/net")),
+        ..System::default()
+    };
+    let sequence = format!("3:udp,{port},{port}:udp,{port}");
+    let text = format!("[A]\ntcpflags = syn\nsequence = {sequence}\n");
+    assert_eq!(
+        Place::new().findings(&text, &system),
+        format!("`{sequence}`: a program listens at TCP port {port}\n")
+    );
+}
+
+#[test]
+fn programs_that_cannot_be_run_are_told_at_their_name() {
+    let place = Place::new();
+    place.write("data", "");
+    let system = System {
+        search: SearchPath::of(place.0.path()),
+        ..System::default()
+    };
+    let commands = "command = X=1 wibble %IP%\ncommand_6 = /none/wobble\n\
+                    stop_command = data\nstop_command_6 = echo\n";
+    assert_eq!(
+        place.findings(&format!("{DOOR}{commands}"), &system),
+        "`wibble`: there is no program `wibble`\n\
+         `/none/wobble`: there is no program `/none/wobble`\n\
+         `data`: `data` cannot be run\n"
+    );
+}
+
+#[test]
+fn an_account_that_is_missing_is_told() {
+    let text = format!("{DOOR}user = no-such-account\n");
+    assert_eq!(
+        Place::new().findings(&text, &System::default()),
+        "`no-such-account`: there is no account `no-such-account`\n"
+    );
+}
+
+#[test]
+fn a_file_of_one_time_sequences_is_read() {
+    let place = Place::new();
+    let text = "[A]\ntcpflags = syn\none_time_sequences = @/once\n";
+    let system = System::default();
+    assert_eq!(
+        place.findings(text, &system),
+        "`@/once`: this file cannot be read: No such file or directory\n"
+    );
+    place.write("once", "#7000,8000\n 7000,9000\n");
+    assert_eq!(place.findings(text, &system), "");
+    place.write("once", "#7000,8000\n");
+    assert_eq!(
+        place.findings(text, &system),
+        "`@/once`: no sequence is left in this file, so that the door stays shut\n"
+    );
+    place.write("once", &("junk\n".repeat(12) + "7000\n"));
+    place.chmod("once", 0o644);
+    let told = place.findings(text, &system);
+    assert!(told.starts_with("`@/once`: every account can read or change this file (mode 0644)\n"));
+    assert!(told.contains("line 1 of this file is skipped: "), "{told}");
+    assert!(
+        told.ends_with("`@/once`: 2 more lines of this file are skipped\n"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_file_that_everybody_can_read_is_told() {
+    let place = Place::new();
+    let path = place.write("knockd.conf", DOOR);
+    place.chmod("knockd.conf", 0o644);
+    assert_eq!(
+        place.warnings(&path, DOOR, &System::default()),
+        "every account of this machine can read the sequences (mode 0644)\n"
+    );
+}
+
+#[test]
+fn the_report_has_mistakes_in_order_then_notes_then_a_count() {
+    let place = Place::new();
+    let text = "[A]\nsequence = 7000,8000\n";
+    let path = place.write("knockd.conf", text);
+    place.chmod("knockd.conf", 0o644);
+    let loaded = config_file::load(&path, &Services::system()).unwrap();
+    let report = Findings::of(&loaded, &System::default()).render(&loaded);
+    let report = anstream::adapter::strip_str(&report).to_string();
+    insta::assert_snapshot!(report.replace(&path.display().to_string(), "knockd.conf"));
+}
