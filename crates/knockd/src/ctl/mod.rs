@@ -4,6 +4,7 @@
 //! command line is wrong.
 
 pub mod check;
+pub mod replay;
 pub mod try_knock;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Command {
     Check(check::Options),
     /// Show a knock that opens a port, in throw-away network namespaces
     Try(try_knock::Options),
+    /// Tell what a capture file would have opened, when, and why not
+    Replay(replay::Options),
 }
 
 /// Reads the command line, does what it says, and gives the exit status.
@@ -38,5 +41,6 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(options) => check::run(&options),
         Command::Try(options) => try_knock::run(&options),
+        Command::Replay(options) => replay::run(&options),
     }
 }
