@@ -250,3 +250,43 @@ impl fmt::Debug for Table {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+impl Table {
+    /// Slots that were ever used.
+    pub(super) fn touched(&self) -> usize {
+        self.slab.touched()
+    }
+
+    /// Asserts that every attempt is in all structures, once, and nothing else is.
+    pub(super) fn check(&self) {
+        let listed = self.lanes.check(&self.slab);
+        assert_eq!(listed.len(), usize::try_from(self.live).unwrap());
+        assert!(self.live <= self.capacity);
+        assert_eq!(listed.len() + self.slab.free_slots(), self.slab.touched());
+        let mut heads = 0;
+        for slot in listed {
+            let attempt = self.slab.get(slot);
+            assert_eq!(attempt.hash, self.index.hash(attempt.source));
+            let is_its = |s: Slot| self.slab.get(s).source == attempt.source;
+            let head = self
+                .index
+                .find(attempt.hash, is_its)
+                .expect("is in the index");
+            heads += usize::from(head == slot);
+            let (mut before, mut at, mut found) = (NONE, head, false);
+            while at != NONE {
+                let here = self.slab.get(at);
+                assert_eq!(
+                    (here.source, here.in_chain.before),
+                    (attempt.source, before)
+                );
+                assert!(before == NONE || self.slab.get(before).door < here.door);
+                found |= at == slot;
+                (before, at) = (at, here.in_chain.after);
+            }
+            assert!(found, "the attempt is in the list of its source");
+        }
+        assert_eq!(self.index.count(), heads);
+    }
+}

@@ -77,3 +77,13 @@ impl Deadlines {
         }
     }
 }
+
+#[cfg(test)]
+impl Deadlines {
+    /// Asserts that `list`, whose first deadline is `first`, will be looked at in time.
+    pub(super) fn check(&self, list: ListId, first: Timestamp) {
+        let mut entries = self.heap.iter().filter(|Reverse((_, l))| *l == list);
+        let Reverse((time, _)) = entries.next().expect("a list with attempts is queued");
+        assert!(*time <= first && entries.next().is_none() && self.queued[list]);
+    }
+}

@@ -125,6 +125,12 @@ impl Index {
             *place = cell;
         }
     }
+
+    /// How many sources are in it.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.cells.iter().filter(|cell| **cell != EMPTY).count()
+    }
 }
 
 fn to_usize(n: u32) -> usize {

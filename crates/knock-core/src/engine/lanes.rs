@@ -214,3 +214,40 @@ fn first_of(lanes: &[Lane], list: ListId) -> Option<Slot> {
     };
     Some(ends.first).filter(|slot| *slot != NONE)
 }
+
+#[cfg(test)]
+impl Lanes {
+    /// Asserts that the lists, the counts and the hands are right; gives all slots in them.
+    pub(super) fn check(&self, slab: &Slab) -> Vec<Slot> {
+        let mut all = Vec::new();
+        for (door, lane) in (0_u16..).zip(&self.lanes) {
+            let mut at_first_step = 0;
+            let mut cheap = 0;
+            let mut hand_passed = lane.hand == NONE;
+            for (list, ends) in [(0, lane.cooling), (1, lane.attempts)] {
+                let (mut before, mut at) = (NONE, ends.first);
+                if at != NONE {
+                    let first = slab.get(at).deadline;
+                    self.deadlines.check(list_of(door, list), first);
+                }
+                while at != NONE {
+                    let attempt = slab.get(at);
+                    assert_eq!((attempt.door, attempt.in_lane.before), (door, before));
+                    assert_eq!(attempt.stage.min(1), list);
+                    assert!(before == NONE || slab.get(before).deadline <= attempt.deadline);
+                    hand_passed |= at == lane.hand;
+                    at_first_step += u32::from(attempt.stage == 1);
+                    assert!(attempt.stage != 1 || (hand_passed && lane.hand != NONE));
+                    cheap += u32::from(attempt.stage <= 1);
+                    all.push(at);
+                    (before, at) = (at, attempt.in_lane.after);
+                }
+                assert_eq!(ends.last, before);
+            }
+            assert!(hand_passed);
+            assert_eq!(lane.at_first_step, at_first_step);
+            assert_eq!(self.cheap.count(door), cheap);
+        }
+        all
+    }
+}

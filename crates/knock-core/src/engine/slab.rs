@@ -119,3 +119,11 @@ impl Slab {
         Slot::try_from(self.slots.len()).unwrap_or(NONE)
     }
 }
+
+#[cfg(test)]
+impl Slab {
+    pub(super) fn free_slots(&self) -> usize {
+        let next = |slot: &Slot| Some(self.get(*slot).in_lane.after).filter(|s| *s != NONE);
+        core::iter::successors(Some(self.free).filter(|s| *s != NONE), next).count()
+    }
+}

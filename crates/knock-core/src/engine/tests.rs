@@ -4,6 +4,8 @@
 
 mod changes;
 mod classic;
+mod flood;
+mod model;
 
 use alloc::format;
 use alloc::string::{String, ToString};

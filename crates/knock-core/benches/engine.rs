@@ -1,0 +1,387 @@
+//! How long a packet takes in the engine, against the budgets: `cargo bench -p knock-core`.
+//!
+//! Each line is a thing measured with few and with many attempts alive, the two sides taking
+//! turns in one run; figures are medians in nanoseconds a packet, events taken out included. With
+//! `-- --json` a line of JSON for each. Without cargo's `--bench` (so under `cargo test`) it only
+//! shows that it runs.
+
+use std::env;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use knock_core::door::{Action, Door, SequenceSource, Trigger};
+use knock_core::engine::{Engine, Limits};
+use knock_core::flags::{FlagMatch, TcpFlags};
+use knock_core::packet::Packet;
+use knock_core::sequence::{Protocol, Sequence, Step};
+use knock_core::time::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+
+const SEQ_TIMEOUT: Duration = Duration::from_secs(25);
+
+fn main() -> ExitCode {
+    let has = |flag: &str| env::args().any(|arg| arg == flag);
+    let scale = if has("--bench") {
+        Scale::REAL
+    } else {
+        Scale::SMOKE
+    };
+    let mut held = true;
+    for line in scale.measure() {
+        println!(
+            "{}",
+            if has("--json") {
+                line.json()
+            } else {
+                line.text()
+            }
+        );
+        held &= line.holds();
+    }
+    if held || !has("--bench") {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// How much is measured.
+struct Scale {
+    few: u32,
+    /// A power of two.
+    many: u32,
+    packets: u32,
+    repeats: usize,
+}
+
+impl Scale {
+    const REAL: Self = Self {
+        few: 1_000,
+        many: 1 << 20,
+        packets: 200_000,
+        repeats: 11,
+    };
+    const SMOKE: Self = Self {
+        few: 10,
+        many: 1 << 10,
+        packets: 1_000,
+        repeats: 2,
+    };
+
+    fn measure(&self) -> Vec<Line> {
+        let Self { few, many, .. } = *self;
+        let roomy = 2 * many;
+        let first = Budget {
+            most: 150.0,
+            ratio: 1.5,
+        };
+        let quick = Budget {
+            most: 20.0,
+            ratio: 1.5,
+        };
+        let flood = |doors, capacity, alive| Flood::new(doors, capacity, alive, Kind::FirstKnock);
+        let other = |doors, alive| Flood::new(doors, many, alive, Kind::NoDoor);
+        vec![
+            self.compare(
+                "first knock, table of 2^21, attempts end by time",
+                &mut flood(1, roomy, few),
+                &mut flood(1, roomy, many),
+                first,
+            ),
+            self.compare(
+                "first knock, table of 2^20, nearly full, attempts end by time",
+                &mut flood(1, many, few),
+                &mut flood(1, many, many - 1000.min(many / 8)),
+                first,
+            ),
+            self.compare(
+                "first knock, table full, each displaces another",
+                &mut Flood::full(1, few),
+                &mut Flood::full(1, many),
+                first,
+            ),
+            self.compare(
+                "first knock, table full, 1,000 doors",
+                &mut Flood::full(1_000, few),
+                &mut Flood::full(1_000, many),
+                first,
+            ),
+            self.compare(
+                "a packet of no door",
+                &mut other(1, few),
+                &mut other(1, many / 2),
+                quick,
+            ),
+            self.compare(
+                "a packet of no door, 10,000 doors",
+                &mut other(10_000, few),
+                &mut other(10_000, many / 2),
+                quick,
+            ),
+            self.build(1_000, 5.0),
+            self.build(10_000, 50.0),
+        ]
+    }
+
+    fn compare(&self, what: &str, few: &mut Flood, many: &mut Flood, budget: Budget) -> Line {
+        let mut sides = [Vec::new(), Vec::new()];
+        few.run(self.packets);
+        many.run(self.packets);
+        for _ in 0..self.repeats {
+            let [a, b] = &mut sides;
+            a.push(few.run(self.packets));
+            b.push(many.run(self.packets));
+        }
+        let [a, b] = &mut sides;
+        Line {
+            what: what.to_string(),
+            unit: "ns",
+            few: Some(median(a)),
+            alive: [few.engine.attempts(), many.engine.attempts()],
+            many: median(b),
+            spread: spread(b),
+            budget,
+        }
+    }
+
+    /// Milliseconds to make an engine, which a reload does as well.
+    fn build(&self, count: u16, most: f64) -> Line {
+        let doors = doors(count);
+        let mut times: Vec<f64> = (0..self.repeats)
+            .map(|_| {
+                let start = cpu_seconds();
+                black_box(Engine::new(&doors, limits(1 << 18), [1, 2]));
+                (cpu_seconds() - start) * 1e3
+            })
+            .collect();
+        Line {
+            what: format!("make an engine for {count} doors"),
+            unit: "ms",
+            few: None,
+            alive: [0, 0],
+            many: median(&mut times),
+            spread: spread(&times),
+            budget: Budget {
+                most,
+                ratio: f64::INFINITY,
+            },
+        }
+    }
+}
+
+#[derive(Copy, Clone)]
+struct Budget {
+    most: f64,
+    ratio: f64,
+}
+
+struct Line {
+    what: String,
+    unit: &'static str,
+    few: Option<f64>,
+    many: f64,
+    alive: [usize; 2],
+    /// The least and the greatest of `many`.
+    spread: [f64; 2],
+    budget: Budget,
+}
+
+impl Line {
+    fn ratio(&self) -> f64 {
+        self.few.map_or(1.0, |few| self.many / few)
+    }
+
+    fn holds(&self) -> bool {
+        self.many <= self.budget.most && self.ratio() <= self.budget.ratio
+    }
+
+    fn text(&self) -> String {
+        let Self {
+            what,
+            unit,
+            many,
+            spread: [least, greatest],
+            alive: [few_alive, many_alive],
+            budget,
+            ..
+        } = self;
+        let against = self.few.map_or(String::new(), |few| {
+            format!(
+                "; {few:.1} with {few_alive} alive, {many_alive} here: {:.2}x (at most {}x)",
+                self.ratio(),
+                budget.ratio
+            )
+        });
+        let verdict = if self.holds() { "held" } else { "NOT HELD" };
+        format!(
+            "{what}: {many:.1} {unit} ({least:.1} to {greatest:.1}; at most {}){against}: {verdict}",
+            budget.most
+        )
+    }
+
+    fn json(&self) -> String {
+        let [least, greatest] = self.spread;
+        let few = self
+            .few
+            .map_or("null".to_string(), |few| format!("{few:.2}"));
+        format!(
+            "{{\"bench\":\"engine\",\"what\":\"{}\",\"unit\":\"{}\",\"few\":{few},\"many\":{:.2},\
+             \"least\":{least:.2},\"greatest\":{greatest:.2},\"ratio\":{:.3},\"budget\":{},\
+             \"holds\":{}}}",
+            self.what,
+            self.unit,
+            self.many,
+            self.ratio(),
+            self.budget.most,
+            self.holds()
+        )
+    }
+}
+
+/// What a packet of a flood is.
+#[derive(Copy, Clone)]
+enum Kind {
+    /// The first step of one of the doors.
+    FirstKnock,
+    /// A port that no door names.
+    NoDoor,
+}
+
+/// An engine under packets from random sources, at such a rate that as many attempts begin as end.
+struct Flood {
+    engine: Engine,
+    kind: Kind,
+    doors: u16,
+    random: u64,
+    /// Nanoseconds.
+    now: u64,
+    /// Nanoseconds from packet to packet.
+    pace: u64,
+}
+
+impl Flood {
+    /// A table with `alive` attempts, which end by time.
+    fn new(doors: u16, capacity: u32, alive: u32, kind: Kind) -> Self {
+        let timeout = u64::try_from(SEQ_TIMEOUT.as_nanos()).unwrap_or(u64::MAX);
+        Self::filled(doors, capacity, alive, timeout / u64::from(alive), kind)
+    }
+
+    /// A table with `alive` attempts, which is all that it has room for, and no time passing.
+    fn full(doors: u16, alive: u32) -> Self {
+        Self::filled(doors, alive, alive, 1, Kind::FirstKnock)
+    }
+
+    fn filled(doors: u16, capacity: u32, alive: u32, pace: u64, kind: Kind) -> Self {
+        let mut flood = Self {
+            engine: Engine::new(&self::doors(doors), limits(capacity), [3, 4]),
+            kind: Kind::FirstKnock,
+            doors,
+            random: 1,
+            now: 0,
+            pace,
+        };
+        flood.run(alive + alive / 2);
+        flood.kind = kind;
+        if matches!(kind, Kind::NoDoor) {
+            flood.pace = 0;
+        }
+        flood
+    }
+
+    /// Nanoseconds a packet, over `packets`.
+    fn run(&mut self, packets: u32) -> f64 {
+        let start = cpu_seconds();
+        for n in 0..packets {
+            let packet = self.packet();
+            self.now += self.pace;
+            let now = Timestamp::from_nanos(self.now);
+            self.engine.handle_packet(&packet, true, now);
+            while let Some(event) = self.engine.poll_event() {
+                black_box(event);
+            }
+            if n.is_multiple_of(64) {
+                self.end_due(now);
+            }
+        }
+        (cpu_seconds() - start) * 1e9 / f64::from(packets)
+    }
+
+    fn end_due(&mut self, now: Timestamp) {
+        while self.engine.poll_timeout().is_some_and(|due| due <= now) {
+            self.engine.handle_timeout(now);
+            while let Some(event) = self.engine.poll_event() {
+                black_box(event);
+            }
+        }
+    }
+
+    fn packet(&mut self) -> Packet {
+        // xorshift64: no source comes twice within a run.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let [a, b, c, d, e, f, ..] = self.random.to_le_bytes();
+        let port = match self.kind {
+            Kind::FirstKnock => 20_000 + u16::from_le_bytes([e, f]) % self.doors,
+            Kind::NoDoor => u16::from_le_bytes([e, f]) % 20_000,
+        };
+        Packet {
+            source: IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+            destination: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            protocol: Protocol::Tcp,
+            source_port: 40_000,
+            destination_port: port,
+            flags: TcpFlags::SYN,
+        }
+    }
+}
+
+/// Doors of three steps, each with a first step of its own, from port 20,000.
+fn doors(count: u16) -> Vec<Door> {
+    (0..count)
+        .filter_map(|n| {
+            let steps = [20_000 + n, 32_000 + n, 44_000 + n].map(Step::tcp);
+            let sequence = Sequence::new(steps.to_vec()).ok()?;
+            Some(Door {
+                name: format!("door{n}"),
+                trigger: Trigger {
+                    source: SequenceSource::Fixed(sequence),
+                    seq_timeout: SEQ_TIMEOUT,
+                    flags: FlagMatch::ANY.and_set(TcpFlags::SYN),
+                    targets: Vec::new(),
+                    strict: false,
+                    cooldown: Duration::ZERO,
+                },
+                action: Action {
+                    v4: None,
+                    v6: None,
+                    cmd_timeout: Duration::ZERO,
+                    user: None,
+                },
+            })
+        })
+        .collect()
+}
+
+const fn limits(max_attempts: u32) -> Limits {
+    Limits { max_attempts }
+}
+
+/// CPU time of this thread: what others do on the machine counts less than on a wall clock.
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).map_or(f64::NAN, |time| time.as_secs_f64())
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn spread(times: &[f64]) -> [f64; 2] {
+    let least = times.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = times.iter().copied().fold(0.0, f64::max);
+    [least, greatest]
+}
