@@ -1,0 +1,111 @@
+//! `docs/compat.md` names a test for each difference from the original, and those tests exist.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a row says for which nobody has written a test.
+const NONE: &str = "none yet";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn page() -> String {
+    fs::read_to_string(root().join("docs/compat.md")).unwrap_or_default()
+}
+
+/// The first and the last cell of each difference: its id and its tests.
+fn rows(page: &str) -> Vec<(&str, &str)> {
+    let rows = page.lines().filter(|line| line.starts_with("| C"));
+    rows.map(|row| {
+        let cells = row.trim_matches('|').split(" | ");
+        let id = cells.clone().next().unwrap_or_default();
+        (id.trim(), cells.last().unwrap_or_default().trim())
+    })
+    .collect()
+}
+
+/// All of `prefix: name` between backquotes.
+fn references(text: &str) -> BTreeSet<(&str, &str)> {
+    let is_word = |word: &str| {
+        let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+        !word.is_empty() && word.chars().all(letters)
+    };
+    let quoted = text
+        .lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    quoted
+        .filter_map(|quoted| quoted.split_once(": "))
+        .filter(|(prefix, name)| is_word(prefix) && is_word(name) && *name != "name")
+        .collect()
+}
+
+/// Where the Rust tests of a prefix are; other prefixes are files of cases.
+fn sources(prefix: &str) -> Option<&'static str> {
+    Some(match prefix {
+        "config" => "crates/knock-core/src/config",
+        "engine" => "crates/knock-core/src/engine",
+        "filter" => "crates/knock-core/src/filter",
+        "log" => "crates/knockd/src/log",
+        "cli" => "crates/knockd/src",
+        "step" => "crates/knock/src",
+        "wire" => "crates/knock/tests/wire",
+        _ => return None,
+    })
+}
+
+fn text_below(directory: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            text.push_str(&text_below(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap_or_default());
+        }
+    }
+    text
+}
+
+fn exists(prefix: &str, name: &str) -> bool {
+    if let Some(directory) = sources(prefix) {
+        let text = text_below(&root().join(directory));
+        return text.contains(&format!("fn {name}()")) || text.contains(&format!("\"{name}\""));
+    }
+    let cases = root().join(format!("testing/cases/{prefix}.toml"));
+    let text = fs::read_to_string(cases).unwrap_or_default();
+    text.lines().any(|line| line == format!("id = \"{name}\""))
+}
+
+#[test]
+fn every_difference_names_a_test_or_says_that_there_is_none() {
+    let page = page();
+    let rows = rows(&page);
+    assert!(rows.len() > 50, "{} rows", rows.len());
+    for (id, tests) in rows {
+        assert_ne!(
+            tests == NONE,
+            !references(tests).is_empty(),
+            "{id}: {tests}"
+        );
+    }
+}
+
+#[test]
+fn every_difference_has_an_id_of_its_own() {
+    let page = page();
+    let ids: Vec<_> = rows(&page).into_iter().map(|(id, _)| id).collect();
+    let distinct: BTreeSet<_> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+}
+
+#[test]
+fn the_tests_that_are_named_exist() {
+    let page = page();
+    let missing: Vec<_> = references(&page)
+        .into_iter()
+        .filter(|(prefix, name)| !exists(prefix, name))
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
