@@ -10,9 +10,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio, exit};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use knockd::lab::{Host, Identity, LabError, isolate};
+use knockd::lab::{Host, Identity, LabError, isolate, protect_file_system};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Longer than anything here takes on a busy machine.
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let identity = match env::args().nth(1).as_deref() {
-        Some("probe-user") => Identity::UserNamespace,
+        Some("probe-user" | "probe-protected") => Identity::UserNamespace,
         _ => Identity::RootIfNeeded,
     };
     if let Err(error) = isolate(identity) {
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     }
     match env::args().nth(1).as_deref() {
         Some("probe-user") => report(probe_user()),
+        Some("probe-protected") => report(probe_protected()),
         Some("probe-exit") => exit(7),
         Some("probe-sleep") => report(probe_sleep()),
         _ => run_tests(),
@@ -63,6 +64,8 @@ fn run_tests() -> ExitCode {
         trial("the_exit_status_is_the_inner_one", exit_status),
         trial("killing_the_outer_process_ends_everything", killed),
         trial("it_works_without_root", without_root),
+        trial("a_protected_file_system_takes_no_harm", protected),
+        trial("orphans_in_a_session_of_their_own_are_collected", orphans),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -276,6 +279,54 @@ fn ends(mut pipe: impl Read + Send + 'static) -> Result<String, Box<dyn Error>> 
 fn probe_user() -> Result<(), Box<dyn Error>> {
     both_families()?;
     Ok(fs::write("/run/lock/probe", "x")?)
+}
+
+/// Writes everywhere, as a command of the user's might.
+fn probe_protected() -> Result<(), Box<dyn Error>> {
+    protect_file_system()?;
+    let file = env::args().nth(2).ok_or("which file?")?;
+    assert_eq!(fs::read_to_string(&file)?, "before");
+    fs::write(&file, "after")?;
+    assert_eq!(fs::read_to_string(&file)?, "after");
+    for path in [
+        "/usr/bin/new",
+        "/proc/sys/kernel/panic",
+        "/sys/kernel/profiling",
+    ] {
+        assert!(fs::write(path, "1").is_err(), "{path} could be written");
+    }
+    assert!(!fs::exists("/dev/mem")? && fs::write("/dev/null", "x").is_ok());
+    both_families()
+}
+
+fn protected() -> Result<(), Box<dyn Error>> {
+    let file = tempfile::NamedTempFile::new_in("/var/tmp")?;
+    fs::write(&file, "before")?;
+    let output = Command::new(env::current_exe()?)
+        .arg("probe-protected")
+        .arg(file.path())
+        .env_remove("POSTERN_LAB_STAGE")
+        .output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(fs::read_to_string(&file)?, "before");
+    Ok(())
+}
+
+/// Init must take the exit status of daemons, or they stay zombies and seem to run for ever.
+fn orphans() -> Result<(), Box<dyn Error>> {
+    let script = "setsid sh -c 'echo $$' &";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).stdout(Stdio::piped());
+    let output = shell.spawn()?.wait_with_output()?;
+    let pid = String::from_utf8(output.stdout)?;
+    let process = format!("/proc/{}", pid.trim());
+    let deadline = Instant::now() + PATIENCE;
+    while fs::exists(&process)? {
+        assert!(Instant::now() < deadline, "{process} is still there");
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 fn without_root() -> Result<(), Box<dyn Error>> {

@@ -24,12 +24,14 @@
 //! still vanish when they and the processes in them are dropped, but not if the process is killed.
 
 mod error;
+mod file_system;
 mod host;
 mod isolate;
 mod process;
 mod route;
 
 pub use error::LabError;
+pub use file_system::protect_file_system;
 pub use host::Host;
 pub use isolate::{Identity, isolate};
 pub use process::Process;
