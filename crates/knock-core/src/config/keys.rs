@@ -167,7 +167,7 @@ pub static KEYS: &[KeySpec] = &[
     row(Key::PidFile, "pidfile", &[], Place::Options, Shape::Path,
         ("/var/run/knockd.pid", "write the process id here when running as a daemon")),
     row(Key::Interface, "interface", &[], Place::Options, Shape::Interfaces,
-        ("eth0", "listen on these interfaces, or on any")),
+        ("eth0, or else the interface of the default route", "listen on these interfaces, or on any")),
     row(Key::LogFormat, "log_format", &[], Place::Options, FORMATS,
         ("classic", "how lines of the log file look")),
     row(Key::LogLevel, "log_level", &[], Place::Options, LEVELS,

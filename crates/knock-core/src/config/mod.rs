@@ -14,6 +14,8 @@ mod text;
 mod values;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 pub use lint::lint;

@@ -368,3 +368,29 @@ fn ports_are_steps_of_their_protocol() {
     };
     assert_eq!(sequence.steps(), [Step::tcp(1), Step::udp(2)]);
 }
+
+/// The bound is for a slow machine and a build without optimization.
+#[test]
+fn ten_thousand_doors_are_read_in_a_moment() {
+    extern crate std;
+    let text = |doors: u32| {
+        let mut text = String::from("[options]\nusesyslog\n");
+        for i in 0..doors {
+            let [.., b, c] = i.to_be_bytes();
+            writeln!(
+                text,
+                "[door{i}]\nsequence = 7{b:03},8{c:03}:udp,9000\nseq_timeout = 5\n\
+                 tcpflags = syn\nstart_command = iptables -I INPUT -s %IP% -j ACCEPT\n\
+                 cmd_timeout = 10\nstop_command = iptables -D INPUT -s %IP% -j ACCEPT"
+            )
+            .unwrap();
+        }
+        text
+    };
+    let text = text(10_000);
+    let start = std::time::Instant::now();
+    assert_eq!(clean(&text).doors.len(), 10_000);
+    let took = start.elapsed();
+    std::eprintln!("10,000 doors, {} bytes: {took:?}", text.len());
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
