@@ -71,6 +71,20 @@ pub fn run(case: &Case) -> Result<Vec<String>> {
     Ok(wrong)
 }
 
+/// The marks that `knocks` make at the doors of the configuration `text`.
+///
+/// # Errors
+/// If the configuration is refused.
+pub fn marks(text: &str, knocks: &[Knock]) -> Result<Vec<Mark>> {
+    let config = config::parse(text.as_bytes(), &well_known_services).config;
+    let mut world = World::new(config.ok_or("a configuration is refused")?, HashMap::new());
+    for knock in knocks {
+        world.packet(knock)?;
+        world.advance(Duration::from_millis(1));
+    }
+    Ok(world.marks)
+}
+
 fn files(case: &Case, dir: &Path) -> HashMap<String, Vec<u8>> {
     let path = |name: &String| dir.join(name).display().to_string();
     case.files

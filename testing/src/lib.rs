@@ -8,17 +8,21 @@
 //! | [`trace`] | the notation of what a daemon reported: `A.1 A.2 A!` |
 //! | [`in_process`] | runs a case through `knock_core`, in virtual time |
 //! | [`network`] | the namespaces of a case, and the raw socket that sends its packets |
+//! | [`stream`] | random doors and packets, and how they are made small |
+//! | [`classic`] | a naive model of the original, with a switch for each difference |
 //! | [`programs`] | where the programs under test are |
 //! | [`live`] | runs a case against a real daemon |
 #![forbid(unsafe_code)]
 
 pub mod case;
+pub mod classic;
 pub mod frame;
 pub mod in_process;
 pub mod live;
 pub mod network;
 pub mod programs;
 pub mod script;
+pub mod stream;
 pub mod trace;
 
 /// What can go wrong in the bed itself, as opposed to in a daemon under test: a sentence.

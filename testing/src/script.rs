@@ -15,6 +15,7 @@
 //! Other words: `+1.2s`, `+300ms` wait that long in addition; `%.90` waits until the wall clock is
 //! at that fraction of a second; `HUP`, `TERM`, `INT`, `USR1`, `KILL` signal the daemon.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -82,6 +83,37 @@ pub struct Knock {
     pub flags: TcpFlags,
     /// What is unusual about it.
     pub variations: Vec<Variation>,
+}
+
+/// In the notation; what is unusual about the packet is left out.
+impl fmt::Display for Knock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.port)?;
+        if self.protocol == Protocol::Udp {
+            f.write_str(":udp")?;
+        } else if self.flags != TcpFlags::SYN {
+            let has = |flag: TcpFlags| !self.flags.intersection(flag).is_empty();
+            let named = TcpFlags::NAMED.iter().filter(|(_, flag)| has(*flag));
+            let names: Vec<_> = named.map(|(name, _)| *name).collect();
+            let none = if names.is_empty() { "none" } else { "" };
+            write!(f, "/{none}{}", names.join("+"))?;
+        }
+        let v6 = self.source.is_ipv6();
+        if v6 {
+            f.write_str("~6")?;
+        }
+        let short = |a: IpAddr| (1..=255).find(|n| address::number(*n, v6) == a);
+        match short(self.source) {
+            Some(1) => {}
+            Some(n) => write!(f, "@{n}")?,
+            None => write!(f, "@{}", self.source)?,
+        }
+        match short(self.destination) {
+            Some(2) => Ok(()),
+            Some(n) => write!(f, ">{n}"),
+            None => write!(f, ">{}", self.destination),
+        }
+    }
 }
 
 /// What can be unusual about a packet.
