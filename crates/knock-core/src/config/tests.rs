@@ -394,3 +394,9 @@ fn ten_thousand_doors_are_read_in_a_moment() {
     std::eprintln!("10,000 doors, {} bytes: {took:?}", text.len());
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
+
+#[test]
+fn a_label_of_an_interface_is_the_interface() {
+    let config = accepted("[options]\ninterface = eth0:1, ppp0\n");
+    assert_eq!(config.options.interfaces, ["eth0", "ppp0"]);
+}

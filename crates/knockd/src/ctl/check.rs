@@ -10,6 +10,7 @@ mod programs;
 #[cfg(test)]
 mod tests;
 
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -46,24 +47,34 @@ pub struct Options {
 /// Runs `knockctl check`; exits with 1 if there is an error, or if the file cannot be read.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
-    match config_file::load(&options.file, &Services::system()) {
+    let (text, good) = match config_file::load(&options.file, &Services::system()) {
         Ok(loaded) => {
             let findings = Findings::of(&loaded, &System::this());
-            anstream::print!("{}", findings.render(&loaded));
-            if options.deny_warnings && !findings.is_empty() {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            }
+            let good = findings.is_empty() || !options.deny_warnings;
+            (findings.render(&loaded), good)
         }
-        Err(error @ LoadError::Mistakes { .. }) => {
-            anstream::print!("{}", error.render(true));
-            ExitCode::FAILURE
-        }
+        Err(error @ LoadError::Mistakes { .. }) => (error.render(true), false),
         Err(error) => {
             anstream::eprintln!("knockctl: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match show(&text) {
+        Ok(()) if good => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(error) => {
+            anstream::eprintln!("knockctl: cannot write: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Writes the report; a reader that has gone away has read enough.
+fn show(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
     }
 }
 

@@ -1,0 +1,200 @@
+//! Values to settings: what each key of the table sets.
+
+use alloc::format;
+use alloc::string::String;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::super::keys::{Key, KeySpec, Shape};
+use super::super::report::Report;
+use super::super::text::{Text, is_blank};
+use super::super::{LogFormat, LogLevel, steps, values};
+use super::{Reader, Section};
+use crate::door::SequenceSource;
+use crate::template::Template;
+
+impl Reader<'_> {
+    /// Reads the value of a key that may stand in the current section.
+    pub(super) fn value(&mut self, spec: &KeySpec, value: Text<'_>) {
+        let value = self.without_comment(spec, value);
+        let report = &mut self.report;
+        if value.str.is_empty() && !spec.shape.has_empty() {
+            report.error(
+                value.span(),
+                format!("`{}` has no value", spec.name),
+                values::expected(spec.shape),
+                (),
+            );
+            return;
+        }
+        match spec.shape {
+            Shape::Switch => {
+                if let Some(on) = values::switch(value, report) {
+                    self.set_switch(spec.key, on);
+                }
+            }
+            Shape::Path => self.set_path(spec, value),
+            Shape::Interfaces => {
+                self.options.interfaces = values::interfaces(value, report).unwrap_or_default();
+            }
+            Shape::Choice(words) => {
+                if let Some(index) = values::choice(value, words, report) {
+                    self.set_choice(spec.key, index);
+                }
+            }
+            Shape::Number { min, max } => {
+                if let Some(number) = values::number(value, min, max, report) {
+                    self.set_number(spec.key, number);
+                }
+            }
+            _ => self.door_value(spec, value),
+        }
+    }
+
+    /// The value up to a `#`. The original read numbers up to there, so that it worked by
+    /// accident; in file names and commands it is a character like any other.
+    fn without_comment<'t>(&mut self, spec: &KeySpec, value: Text<'t>) -> Text<'t> {
+        if matches!(spec.shape, Shape::Path | Shape::Command | Shape::Account) {
+            return value;
+        }
+        let (before, Some(comment)) = value.split_comment() else {
+            return value;
+        };
+        let message = "a comment cannot follow a value";
+        let expected = "the comment on a line of its own";
+        match spec.shape {
+            Shape::Sequence | Shape::Duration { .. } => {
+                self.report
+                    .warn(comment.span(), message, expected, "it is skipped");
+            }
+            _ => self.report.error(comment.span(), message, expected, ()),
+        }
+        before
+    }
+
+    fn door_value(&mut self, spec: &KeySpec, value: Text<'_>) {
+        let report = &mut self.report;
+        let Some(door) = self.doors.last_mut() else {
+            return;
+        };
+        match spec.shape {
+            Shape::Sequence => {
+                let sequence = steps::sequence(value, self.services, report);
+                door.source = sequence.map(SequenceSource::Fixed);
+            }
+            Shape::Duration { negative_is_zero } => {
+                if let Some(time) = values::duration(value, negative_is_zero, report) {
+                    match spec.key {
+                        Key::SeqTimeout => door.seq_timeout = time,
+                        Key::CmdTimeout => door.cmd_timeout = time,
+                        _ => door.cooldown = time,
+                    }
+                }
+            }
+            Shape::Flags => {
+                door.flags = values::flags(value, door.flags, report).unwrap_or(door.flags);
+            }
+            Shape::Targets => {
+                door.targets = values::targets(value, report).unwrap_or_default();
+            }
+            Shape::Command => {
+                let template = command(value, &door.name, report);
+                match spec.key {
+                    Key::StartCommand => door.start.any = Some(template),
+                    Key::StartCommand6 => door.start.v6 = Some(template),
+                    Key::StopCommand => door.stop.any = Some(template),
+                    _ => door.stop.v6 = Some(template),
+                }
+            }
+            _ if value.str.contains(is_blank) => {
+                let message = format!("`{}` is no name of an account", value.str);
+                report.error(value.span(), message, spec.shape.expected(), ());
+            }
+            _ => door.user = Some(value.str.into()),
+        }
+    }
+
+    /// A switch, which also stands without a value.
+    pub(super) fn set_switch(&mut self, key: Key, on: bool) {
+        match (key, self.section, self.doors.last_mut()) {
+            (Key::UseSyslog, ..) => self.options.syslog = on,
+            (_, Section::Door, Some(door)) => door.strict = Some(on),
+            _ => self.strict = on,
+        }
+    }
+
+    /// An empty name is none, as in the original.
+    fn set_path(&mut self, spec: &KeySpec, value: Text<'_>) {
+        if let Some(blank) = value.str.find(" #") {
+            let comment = value.at + blank + 1;
+            self.report.warn(
+                comment..value.span().end,
+                "this is a part of the file's name",
+                "comments on a line of their own",
+                (),
+            );
+        }
+        let path = Some(String::from(value.str)).filter(|path| !path.is_empty());
+        match spec.key {
+            Key::LogFile => self.options.logfile = path,
+            Key::PidFile => self.options.pidfile = path,
+            _ => {
+                let Some(door) = self.doors.last_mut() else {
+                    return;
+                };
+                if path.is_none() {
+                    let expected = spec.shape.expected();
+                    self.report
+                        .error(value.span(), "the file has no name", expected, ());
+                }
+                door.source = path.map(SequenceSource::OneTime);
+            }
+        }
+    }
+
+    fn set_choice(&mut self, key: Key, index: usize) {
+        match (key, index) {
+            (Key::LogFormat, 0) => self.options.log_format = LogFormat::Classic,
+            (Key::LogFormat, 1) => self.options.log_format = LogFormat::Rfc3339,
+            (Key::LogFormat, _) => self.options.log_format = LogFormat::Json,
+            (_, 0) => self.options.log_level = LogLevel::Info,
+            _ => self.options.log_level = LogLevel::Debug,
+        }
+    }
+
+    fn set_number(&mut self, key: Key, number: u32) {
+        match key {
+            Key::MaxAttempts => self.options.max_attempts = number,
+            _ => self.options.max_commands = number,
+        }
+    }
+}
+
+/// A command; one that is too long with even the shortest address could never run.
+fn command(value: Text<'_>, door: &str, report: &mut Report) -> Template {
+    let template = Template::new(value.str);
+    let shortest = [
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ];
+    let too_long = || {
+        shortest
+            .iter()
+            .all(|ip| template.expand(*ip, door).is_err())
+    };
+    if may_be_long(value.str, door) && too_long() {
+        report.error(
+            value.span(),
+            "the command is too long to run",
+            format!("at most {} bytes", Template::MAX_EXPANDED),
+            "put it into a script",
+        );
+    }
+    template
+}
+
+/// Whether a command can exceed its limit at all. Nearly none can, and this is quick to tell.
+fn may_be_long(command: &str, door: &str) -> bool {
+    let placeholders = command.bytes().filter(|b| *b == b'%').count() / 2;
+    let longest = door.len().max("255.255.255.255".len());
+    command.len() + placeholders * longest > Template::MAX_EXPANDED
+}
