@@ -65,6 +65,12 @@ impl Target {
         self.contains(other.network) || other.contains(self.network)
     }
 
+    /// Its first address.
+    #[must_use]
+    pub const fn address(&self) -> IpAddr {
+        self.network
+    }
+
     /// Whether its addresses are IPv4.
     #[must_use]
     pub const fn is_ipv4(&self) -> bool {

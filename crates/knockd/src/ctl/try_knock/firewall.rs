@@ -1,6 +1,7 @@
 //! The server's firewall: everything is dropped but what a door lets in.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -21,32 +22,58 @@ table inet filter {
 }
 ";
 
+/// The same for commands that add rules with iptables. (A rule that accepts cannot overrule one
+/// that drops in another table, so the two must not be mixed.)
+pub(super) const IPTABLES: &str = "\
+*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -i lo -j ACCEPT
+-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+COMMIT
+";
+
 /// Longer than loading a ruleset takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Loads `ruleset` into the firewall of `host`.
+/// Loads `ruleset`, as `nft -f` or as `iptables-restore` takes it, on `host`.
 pub(super) fn load(host: &Host, ruleset: &str) -> Result<(), TryError> {
-    let nft = programs::installed("nft", "nftables")?;
-    let mut command = Command::new(nft);
-    command
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped());
+    let is_comment = |line: &&str| line.trim().is_empty() || line.starts_with('#');
+    let first = ruleset.lines().find(|line| !is_comment(line));
+    let mut command = if first.is_some_and(|line| line.starts_with('*')) {
+        Command::new(programs::installed("iptables-restore", "iptables")?)
+    } else {
+        let mut nft = Command::new(programs::installed("nft", "nftables")?);
+        nft.args(["-f", "-"]);
+        nft
+    };
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
     feed(host, &mut command, ruleset)
+}
+
+/// Reads a ruleset of the user's.
+pub(super) fn read(path: &Path) -> Result<String, TryError> {
+    std::fs::read_to_string(path)
+        .map_err(|error| TryError::Refused(format!("{}: {error}", path.display())))
 }
 
 /// Runs `command` on `host` with `input`; it must succeed.
 fn feed(host: &Host, command: &mut Command, input: &str) -> Result<(), TryError> {
-    let io = |error| TryError::Io("talk to the firewall tool", error);
+    let error = |error| TryError::Io("talk to the firewall tool", error);
     let mut process = host.spawn(command)?;
     if let Some(mut stdin) = process.stdin.take() {
-        stdin.write_all(input.as_bytes()).map_err(io)?;
+        match stdin.write_all(input.as_bytes()) {
+            // It has said why on its standard error.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written.map_err(error)?,
+        }
     }
-    let status = process.wait_at_most(PATIENCE).map_err(io)?;
+    let status = process.wait_at_most(PATIENCE).map_err(error)?;
     if status.is_some_and(|status| status.success()) {
         return Ok(());
     }
-    let said = process.stderr.take().map(std::io::read_to_string);
+    let said = process.stderr.take().map(io::read_to_string);
     let said = said.and_then(Result::ok).unwrap_or_default();
     let program = command.get_program().to_string_lossy();
     Err(TryError::Refused(format!(

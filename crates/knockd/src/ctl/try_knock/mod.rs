@@ -6,9 +6,12 @@
 
 mod firewall;
 mod log_tail;
+mod own;
+mod ports;
 mod probe;
 mod programs;
 mod sample;
+mod stage;
 mod story;
 
 use std::fmt;
@@ -24,6 +27,15 @@ use story::Story;
 /// The command line of `knockctl try`.
 #[derive(Debug, Args)]
 pub struct Options {
+    /// Try this configuration instead of the sample
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The server's firewall, as `nft -f` or `iptables-restore` reads it
+    #[arg(long, value_name = "FILE", requires = "config")]
+    ruleset: Option<PathBuf>,
+    /// Run the configuration's commands even if the file system cannot be protected from them
+    #[arg(long, requires = "config")]
+    run_commands: bool,
     /// The daemon to try (default: the one beside this program)
     #[arg(long, value_name = "PATH")]
     knockd: Option<PathBuf>,
@@ -65,14 +77,25 @@ impl fmt::Display for TryError {
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
     let story = Story::default();
-    match isolate(Identity::RootIfNeeded)
-        .map_err(Into::into)
-        .and_then(|()| sample::tell(options, &story))
-    {
+    match tell(options, &story) {
         Ok(()) => story.end(),
         Err(error) => {
             anstream::eprintln!("knockctl: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// The sample's commands are known; the user's run without power over anything outside.
+fn tell(options: &Options, story: &Story) -> Result<(), TryError> {
+    match &options.config {
+        None => {
+            isolate(Identity::RootIfNeeded)?;
+            sample::tell(options, story)
+        }
+        Some(config) => {
+            isolate(Identity::UserNamespace)?;
+            own::tell(config, options, story)
         }
     }
 }
