@@ -5,6 +5,7 @@
 //! that carry numbers only; and a watch follows the host's interfaces and addresses. The listener
 //! is a thread; it shares nothing with the acting side but descriptors and messages.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -15,8 +16,25 @@ use knock_core::door::{Door, DoorId};
 use knock_core::engine;
 use knock_core::sequence::Sequence;
 use knock_core::time::Timestamp;
+use knock_sys::{Ring, Size};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
+use rustix::time::{ClockId, clock_gettime};
 
+mod capture;
+mod limit;
+mod links;
+mod listener;
+mod outbox;
+mod remote;
 pub mod report;
+mod watch;
+
+use capture::Capture;
+use links::Links;
+use listener::{Doors, Order};
+use remote::Remote;
+use watch::Watch;
 
 pub use report::{Report, ReportKind};
 
@@ -126,14 +144,21 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct PacketSide {
     reports: OwnedFd,
-    links: OwnedFd,
+    watch: Watch,
+    capture: Capture,
+    listener: Remote,
+    counters: Counters,
+    notices: VecDeque<Notice>,
 }
 
 /// Now, on the clock of [`Report::at`]: the system's monotonic clock.
 #[must_use]
 pub fn now() -> Timestamp {
-    Timestamp::ZERO
+    Timestamp::from_nanos(listener::nanos(clock_gettime(ClockId::Monotonic)))
 }
+
+/// The most reports that one call of [`PacketSide::handle_readable`] reads.
+const REPORTS_A_CALL: usize = 1024;
 
 impl PacketSide {
     /// Opens the packet socket, starts the listener and begins to follow the interfaces, in the
@@ -141,53 +166,181 @@ impl PacketSide {
     ///
     /// # Errors
     /// If packets cannot be seen at all; an interface that is not there is none of these.
-    pub fn start(_setup: Setup) -> Result<Self, StartError> {
-        Err(StartError::Permission)
+    pub fn start(setup: Setup) -> Result<Self, StartError> {
+        let Setup {
+            generation,
+            doors,
+            sequences,
+            max_attempts,
+            interfaces,
+            only_ipv4,
+            dump,
+        } = setup;
+        let watch = Watch::new(interfaces).map_err(StartError::Links)?;
+        let ring = Ring::new(Size::default()).map_err(capture_error)?;
+        let mut capture = Capture::new(&ring, only_ipv4).map_err(StartError::Inside)?;
+        capture.set_doors(Arc::clone(&doors), &sequences);
+        let mut notices = VecDeque::new();
+        let problem = capture
+            .attach(&watch.scope())
+            .map_err(StartError::Capture)?;
+        notices.extend(problem.map(Notice::Problem));
+        ring.bind(0).map_err(StartError::Capture)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (reports, listeners_end) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+                .map_err(|errno| StartError::Inside(errno.into()))?;
+        let doors = Doors {
+            generation,
+            doors,
+            sequences,
+            max_attempts,
+        };
+        let listener = Remote::start(ring, listeners_end, doors, watch.locals(), dump)
+            .map_err(StartError::Inside)?;
+        let mut side = Self {
+            reports,
+            watch,
+            capture,
+            listener,
+            counters: Counters::default(),
+            notices,
+        };
+        side.tell_changes();
+        Ok(side)
     }
 
     /// What to poll for input: the reports, the interfaces. Then call
     /// [`PacketSide::handle_readable`].
     #[must_use]
     pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.reports.as_fd(), self.links.as_fd()]
+        [self.reports.as_fd(), self.watch.as_fd()]
     }
 
     /// Reads what is there, up to a bound; never blocks. Harmless when nothing is. Then take the
     /// notices from [`PacketSide::poll_notice`] until there is none.
-    pub fn handle_readable(&mut self) {}
+    pub fn handle_readable(&mut self) {
+        match self.watch.handle_readable() {
+            Ok(false) => {}
+            Ok(true) => self.follow(),
+            Err(error) => self.push_problem(Problem::Links(error)),
+        }
+        for _ in 0..REPORTS_A_CALL {
+            // One byte more than a report has, so that a longer message is not taken for one.
+            let mut bytes = [0; report::LENGTH + 1];
+            match recv(&self.reports, &mut bytes, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return self.listener_ended(),
+                Ok((length, _)) => {
+                    let report = bytes.get(..length).map(Report::decode);
+                    self.notices.push_back(match report {
+                        Some(Ok(report)) => Notice::Report(report),
+                        _ => Notice::Problem(Problem::NotAReport),
+                    });
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(_) => return self.listener_ended(),
+            }
+        }
+    }
 
     /// The next notice, oldest first. There may be some right after the start and after
     /// [`PacketSide::set_interfaces`] and [`PacketSide::set_doors`] too.
     #[must_use]
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        None
+        self.notices.pop_front()
     }
 
     /// Replaces the doors. Attempts at doors that did not change live on.
     pub fn set_doors(
         &mut self,
-        _generation: u32,
-        _doors: Arc<[Door]>,
-        _sequences: Vec<(DoorId, Option<Sequence>)>,
-        _max_attempts: u32,
+        generation: u32,
+        doors: Arc<[Door]>,
+        sequences: Vec<(DoorId, Option<Sequence>)>,
+        max_attempts: u32,
     ) {
+        self.capture.set_doors(Arc::clone(&doors), &sequences);
+        self.attach();
+        self.listener.tell(Order::Doors(Doors {
+            generation,
+            doors,
+            sequences,
+            max_attempts,
+        }));
     }
 
     /// Gives a one-time door its current sequence, or shuts it.
-    pub fn set_sequence(&mut self, _door: DoorId, _sequence: Option<Sequence>) {}
+    pub fn set_sequence(&mut self, door: DoorId, sequence: Option<Sequence>) {
+        self.capture.set_sequence(door, sequence.clone());
+        self.attach();
+        self.listener.tell(Order::Sequence(door, sequence));
+    }
 
     /// Replaces the names of the interfaces, and looks at all interfaces again.
-    pub fn set_interfaces(&mut self, _interfaces: Vec<String>) {}
+    pub fn set_interfaces(&mut self, interfaces: Vec<String>) {
+        if let Err(error) = self.watch.set_names(interfaces) {
+            self.push_problem(Problem::Links(error));
+        }
+        self.follow();
+    }
 
     /// What was counted so far. Waits for the listener at most 100 ms, and gives what was known
     /// before if it does not answer.
     #[must_use]
     pub fn counters(&mut self) -> Counters {
-        Counters::default()
+        if let Some(counters) = self.listener.counters() {
+            self.counters = counters;
+        }
+        self.counters
     }
 
     /// Ends the listener.
-    pub fn stop(self) {}
+    pub fn stop(self) {
+        self.listener.stop();
+    }
+
+    /// Lets filter and listener follow the interfaces.
+    fn follow(&mut self) {
+        self.attach();
+        self.listener.tell(Order::Locals(self.watch.locals()));
+        self.tell_changes();
+    }
+
+    fn tell_changes(&mut self) {
+        let changes = self.watch.take_changes();
+        self.notices.extend(
+            changes
+                .into_iter()
+                .map(|(name, change)| Notice::Interface { name, change }),
+        );
+    }
+
+    fn attach(&mut self) {
+        match self.capture.attach(&self.watch.scope()) {
+            Ok(problem) => self.notices.extend(problem.map(Notice::Problem)),
+            Err(error) => self.push_problem(Problem::Filter(error)),
+        }
+    }
+
+    fn listener_ended(&mut self) {
+        self.push_problem(Problem::ListenerEnded);
+    }
+
+    fn push_problem(&mut self, problem: Problem) {
+        self.notices.push_back(Notice::Problem(problem));
+    }
+}
+
+fn capture_error(error: knock_sys::Error) -> StartError {
+    match error {
+        knock_sys::Error::Socket(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            StartError::Permission
+        }
+        knock_sys::Error::Socket(error)
+        | knock_sys::Error::Ring(error)
+        | knock_sys::Error::Map(error) => StartError::Capture(error),
+        error @ knock_sys::Error::Size(_) => StartError::Capture(io::Error::other(error)),
+    }
 }
 
 /// The interface to listen on when nobody named one.
@@ -221,7 +374,12 @@ pub const ANY: &str = "any";
 /// # Errors
 /// If the kernel's interfaces and routes cannot be listed.
 pub fn default_interface() -> io::Result<DefaultInterface> {
-    Ok(DefaultInterface::Any)
+    let links = Links::new()?;
+    if links.index("eth0").is_some() {
+        return Ok(DefaultInterface::Eth0);
+    }
+    let default = links.of_default_route()?;
+    Ok(default.map_or(DefaultInterface::Any, DefaultInterface::DefaultRoute))
 }
 
 impl fmt::Display for StartError {

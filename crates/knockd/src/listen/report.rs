@@ -114,6 +114,30 @@ impl Report {
         }
     }
 
+    /// That `lines` reports were left out.
+    #[must_use]
+    pub const fn left_out(generation: u32, lines: u32, at: Timestamp) -> Self {
+        Self {
+            generation,
+            door: DoorId(0),
+            source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            at,
+            kind: ReportKind::LeftOut { lines },
+        }
+    }
+
+    /// That `packet`, `bytes` long, was seen.
+    #[must_use]
+    pub const fn dump(generation: u32, packet: Packet, bytes: u32, at: Timestamp) -> Self {
+        Self {
+            generation,
+            door: DoorId(0),
+            source: packet.source,
+            at,
+            kind: ReportKind::Dump { packet, bytes },
+        }
+    }
+
     /// The report as bytes.
     #[must_use]
     pub fn encode(&self) -> [u8; LENGTH] {

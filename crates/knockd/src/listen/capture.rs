@@ -1,0 +1,112 @@
+//! The kernel's end of the packet socket: the filter, which follows doors and interfaces.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use knock_core::door::{Door, DoorId, SequenceSource};
+use knock_core::filter::{Instruction, Scope, compile};
+use knock_core::sequence::Sequence;
+use knock_sys::attach_filter;
+
+use super::Problem;
+
+/// A filter of so many instructions at the most is taken by every kernel: it needs less than the
+/// 20 KiB of option memory (`net.core.optmem_max`) that kernels had for long.
+const SMALL: usize = 512;
+
+/// Sets the filter of a ring, from outside the listener.
+#[derive(Debug)]
+pub(super) struct Capture {
+    /// The ring's socket, once more.
+    socket: OwnedFd,
+    only_ipv4: bool,
+    doors: Arc<[Door]>,
+    sequences: BTreeMap<DoorId, Sequence>,
+    /// What is in force.
+    program: Vec<Instruction>,
+}
+
+impl Capture {
+    pub(super) fn new(ring: impl AsFd, only_ipv4: bool) -> io::Result<Self> {
+        Ok(Self {
+            socket: ring.as_fd().try_clone_to_owned()?,
+            only_ipv4,
+            doors: Arc::new([]),
+            sequences: BTreeMap::new(),
+            program: Vec::new(),
+        })
+    }
+
+    pub(super) fn set_doors(
+        &mut self,
+        doors: Arc<[Door]>,
+        sequences: &[(DoorId, Option<Sequence>)],
+    ) {
+        self.doors = doors;
+        self.sequences.clear();
+        for (door, sequence) in sequences {
+            self.set_sequence(*door, sequence.clone());
+        }
+    }
+
+    pub(super) fn set_sequence(&mut self, door: DoorId, sequence: Option<Sequence>) {
+        match sequence {
+            Some(sequence) => self.sequences.insert(door, sequence),
+            None => self.sequences.remove(&door),
+        };
+    }
+
+    /// Puts the filter for the doors and for `interfaces` (`None`: every one) in force, in place
+    /// of the one before. If the kernel has no memory for it, a small and wider one, and that is
+    /// the problem that is given.
+    pub(super) fn attach(&mut self, interfaces: &Option<Vec<u32>>) -> io::Result<Option<Problem>> {
+        let scope = Scope {
+            interfaces: interfaces.as_deref(),
+            only_ipv4: self.only_ipv4,
+        };
+        let program = compile(self.wanted(), &scope);
+        if program == self.program {
+            return Ok(None);
+        }
+        let problem = match self.put(&program) {
+            Ok(()) => None,
+            Err(error) if program.len() > SMALL => {
+                self.put(&self.widest(&scope))?;
+                Some(Problem::FilterTooLarge(error))
+            }
+            Err(error) => return Err(error),
+        };
+        self.program = program;
+        Ok(problem)
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = (&knock_core::door::Trigger, Option<&Sequence>)> {
+        (0..=u16::MAX).zip(self.doors.iter()).map(|(id, door)| {
+            let sequence = match &door.trigger.source {
+                SequenceSource::Fixed(sequence) => Some(sequence),
+                SequenceSource::OneTime(_) => self.sequences.get(&DoorId(id)),
+            };
+            (&door.trigger, sequence)
+        })
+    }
+
+    /// A filter for the same doors that passes every port: as if all of them were strict.
+    fn widest(&self, scope: &Scope<'_>) -> Vec<Instruction> {
+        let strict: Vec<_> = self
+            .wanted()
+            .map(|(trigger, sequence)| {
+                let mut trigger = trigger.clone();
+                trigger.strict = true;
+                (trigger, sequence)
+            })
+            .collect();
+        compile(strict.iter().map(|(trigger, s)| (trigger, *s)), scope)
+    }
+
+    fn put(&self, program: &[Instruction]) -> io::Result<()> {
+        let words = program.iter().map(|i| (i.code, i.jt, i.jf, i.k));
+        attach_filter(&self.socket, words)
+    }
+}

@@ -1,0 +1,166 @@
+//! Bounds on what strangers can make us say: token buckets, and a count of what was left out.
+
+use std::time::Duration;
+
+use knock_core::time::Timestamp;
+
+use super::report::ReportKind;
+
+/// How often at the most a count of what was left out is reported.
+const LEFT_OUT_PERIOD: Duration = Duration::from_secs(1);
+
+/// So many reports at once, then one each `period`.
+#[derive(Debug)]
+struct Bucket {
+    burst: u32,
+    period: Duration,
+    tokens: u32,
+    /// Up to when tokens were counted.
+    counted: Timestamp,
+}
+
+impl Bucket {
+    const fn new(burst: u32, period: Duration) -> Self {
+        Self {
+            burst,
+            period,
+            tokens: burst,
+            counted: Timestamp::ZERO,
+        }
+    }
+
+    fn take(&mut self, now: Timestamp) -> bool {
+        let passed = now.saturating_since(self.counted).as_nanos();
+        let earned = passed / self.period.as_nanos().max(1);
+        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+        if self.tokens.saturating_add(earned) >= self.burst {
+            self.tokens = self.burst;
+            self.counted = self.counted.max(now);
+        } else {
+            self.tokens += earned;
+            self.counted = self.counted.saturating_add(self.period * earned);
+        }
+        let taken = self.tokens > 0;
+        self.tokens = self.tokens.saturating_sub(1);
+        taken
+    }
+}
+
+/// Decides which reports go out. Openings always do; attempts that are past their first step,
+/// which only who knows the sequence gets to, do not suffer from those at it.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    first_steps: Bucket,
+    later_steps: Bucket,
+    dumps: Bucket,
+    left_out: u32,
+    all_left_out: u64,
+    /// When the last count was reported.
+    said: Option<Timestamp>,
+}
+
+impl Limiter {
+    pub(super) const fn new() -> Self {
+        Self {
+            first_steps: Bucket::new(100, Duration::from_millis(100)),
+            later_steps: Bucket::new(1000, Duration::from_millis(10)),
+            dumps: Bucket::new(1000, Duration::from_millis(5)),
+            left_out: 0,
+            all_left_out: 0,
+            said: None,
+        }
+    }
+
+    /// Whether a report of `kind` may go out at `now`; if not, it is counted.
+    pub(super) fn allows(&mut self, kind: &ReportKind, now: Timestamp) -> bool {
+        let bucket = match kind {
+            ReportKind::Opening | ReportKind::LeftOut { .. } => return true,
+            ReportKind::Stage(1)
+            | ReportKind::Timeout { stage: 1 }
+            | ReportKind::Broken { stage: 1, .. } => &mut self.first_steps,
+            ReportKind::Stage(_) | ReportKind::Timeout { .. } | ReportKind::Broken { .. } => {
+                &mut self.later_steps
+            }
+            ReportKind::Dump { .. } => &mut self.dumps,
+        };
+        let allowed = bucket.take(now);
+        if !allowed {
+            self.count();
+        }
+        allowed
+    }
+
+    /// Counts one report more that was left out, for whatever reason.
+    pub(super) fn count(&mut self) {
+        self.left_out = self.left_out.saturating_add(1);
+        self.all_left_out = self.all_left_out.saturating_add(1);
+    }
+
+    /// How many were left out since the start.
+    pub(super) const fn all_left_out(&self) -> u64 {
+        self.all_left_out
+    }
+
+    /// When [`Limiter::poll_left_out`] has something to say; `None` while nothing was left out.
+    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
+        let said = |said: Timestamp| said.saturating_add(LEFT_OUT_PERIOD);
+        (self.left_out > 0).then(|| self.said.map_or(Timestamp::ZERO, said))
+    }
+
+    /// How many were left out since this was last said, if it is time to say so.
+    pub(super) fn poll_left_out(&mut self, now: Timestamp) -> Option<u32> {
+        self.poll_timeout().filter(|due| *due <= now)?;
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAGE_1: ReportKind = ReportKind::Stage(1);
+
+    fn allowed(limiter: &mut Limiter, kind: &ReportKind, count: u32, at: u64) -> usize {
+        let now = Timestamp::from_millis(at);
+        (0..count).filter(|_| limiter.allows(kind, now)).count()
+    }
+
+    #[test]
+    fn a_burst_goes_out_and_then_ten_a_second() {
+        let mut limiter = Limiter::new();
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 5_000), 100);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_000), 10);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_050), 0);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_100), 1);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 3_600_000), 100);
+    }
+
+    #[test]
+    fn first_steps_take_nothing_from_later_ones_and_nothing_keeps_an_opening_in() {
+        let mut limiter = Limiter::new();
+        allowed(&mut limiter, &STAGE_1, 1_000_000, 0);
+        assert_eq!(allowed(&mut limiter, &ReportKind::Stage(2), 10, 0), 10);
+        assert_eq!(allowed(&mut limiter, &ReportKind::Opening, 9999, 0), 9999);
+    }
+
+    #[test]
+    fn what_was_left_out_is_said_once_a_second_and_in_full() {
+        let mut limiter = Limiter::new();
+        assert_eq!(limiter.poll_timeout(), None);
+        allowed(&mut limiter, &STAGE_1, 150, 1_000);
+        assert_eq!(
+            limiter.poll_left_out(Timestamp::from_millis(1_000)),
+            Some(50)
+        );
+        allowed(&mut limiter, &STAGE_1, 7, 1_001);
+        assert_eq!(limiter.poll_left_out(Timestamp::from_millis(1_999)), None);
+        assert_eq!(limiter.poll_timeout(), Some(Timestamp::from_millis(2_000)));
+        assert_eq!(
+            limiter.poll_left_out(Timestamp::from_millis(2_000)),
+            Some(7)
+        );
+        assert_eq!(limiter.poll_timeout(), None);
+        assert_eq!(limiter.all_left_out(), 57);
+    }
+}

@@ -1,0 +1,102 @@
+//! Reports on their way to the acting side: limited, in order, and never waited for.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use knock_core::time::Timestamp;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+
+use super::limit::Limiter;
+use super::report::{Report, ReportKind};
+
+/// With so many reports waiting, only openings are taken.
+const MAX_WAITING: usize = 1024;
+
+/// With so many reports waiting, nothing is taken.
+const MAX_OPENINGS: usize = 8192;
+
+/// The acting side has closed its end.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+/// Reports that wait for room in the socket.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    socket: OwnedFd,
+    waiting: VecDeque<Report>,
+    limiter: Limiter,
+    openings_lost: u64,
+}
+
+impl Outbox {
+    pub(super) const fn new(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            waiting: VecDeque::new(),
+            limiter: Limiter::new(),
+            openings_lost: 0,
+        }
+    }
+
+    /// Takes a report, unless it is over a limit; then it is counted.
+    pub(super) fn push(&mut self, report: Report, now: Timestamp) {
+        let opening = report.kind == ReportKind::Opening;
+        if !self.limiter.allows(&report.kind, now) {
+            return;
+        }
+        let most = if opening { MAX_OPENINGS } else { MAX_WAITING };
+        if self.waiting.len() < most {
+            self.waiting.push_back(report);
+        } else if opening {
+            self.openings_lost = self.openings_lost.saturating_add(1);
+        } else {
+            self.limiter.count();
+        }
+    }
+
+    /// Says how much was left out, if it is time to.
+    pub(super) fn handle_timeout(&mut self, generation: u32, now: Timestamp) {
+        if let Some(lines) = self.limiter.poll_left_out(now) {
+            self.waiting
+                .push_back(Report::left_out(generation, lines, now));
+        }
+    }
+
+    /// When [`Outbox::handle_timeout`] has something to do.
+    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
+        self.limiter.poll_timeout()
+    }
+
+    /// Sends what there is room for.
+    pub(super) fn flush(&mut self) -> Result<(), Closed> {
+        while let Some(report) = self.waiting.front() {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            match send(&self.socket, &report.encode(), flags) {
+                Ok(_) => {
+                    self.waiting.pop_front();
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN | Errno::NOBUFS) => break,
+                Err(_) => return Err(Closed),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether reports wait for the socket to be writable.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Reports left out so far, and openings lost.
+    pub(super) const fn losses(&self) -> (u64, u64) {
+        (self.limiter.all_left_out(), self.openings_lost)
+    }
+}
+
+impl AsFd for Outbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
