@@ -68,6 +68,9 @@ pub struct Case {
     /// Further files, by their name in `{dir}`.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// What kind of interface the server's is.
+    #[serde(default)]
+    pub medium: Medium,
     /// A shell command that fails where the case cannot run: it is skipped there.
     pub needs: Option<String>,
     /// Shell commands in the server's namespace before the daemon starts.
@@ -162,6 +165,19 @@ pub enum OtherStep {
     Trace(String),
 }
 
+/// The kinds of interfaces that packets come in on.
+#[derive(Copy, Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Medium {
+    /// Ethernet: one end of a virtual cable.
+    #[default]
+    Ethernet,
+    /// A tun interface, which has no link layer.
+    Tun,
+    /// A point-to-point interface that says it is PPP.
+    Ppp,
+}
+
 /// A change of the server's interface.
 #[derive(Copy, Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
@@ -207,6 +223,7 @@ impl Case {
     fn is_pure(&self) -> bool {
         let expects = self.trace.is_some() || !self.starts;
         let daemon = self.args.is_some() || self.background || !self.before.is_empty();
+        let daemon = daemon || self.medium != Medium::Ethernet;
         let pure_step = |step: &Step| match step {
             Step::Script(text) => !["TERM", "INT", "USR1", "KILL"]
                 .iter()

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::Result;
-use crate::case::{Case, Executor, OtherStep, Step};
+use crate::case::{Case, Executor, Medium, OtherStep, Step};
 use crate::network::Network;
 use crate::script::{Signal, Word};
 use crate::trace::{self, Mark};
@@ -89,10 +89,9 @@ pub fn run(case: &Case, subject: &Subject) -> Result<Outcome> {
         fs::write(dir.path().join(name), Case::fill(text, dir.path()))?;
     }
     symlink(&subject.program, dir.path().join("knockd"))?;
-    let network = Network::new()?;
     if let Some(command) = &case.needs
-        && !network
-            .server_shell(&format!("{command} 2>/dev/null"))?
+        && !Network::new(Medium::Ethernet)?
+            .server_shell(command)?
             .success()
     {
         return Ok(Outcome {
@@ -100,6 +99,7 @@ pub fn run(case: &Case, subject: &Subject) -> Result<Outcome> {
             ..Outcome::default()
         });
     }
+    let network = Network::new(case.medium)?;
     for command in &case.before {
         let command = Case::fill(command, dir.path());
         if !network.server_shell(&command)?.success() {

@@ -1,19 +1,21 @@
 //! The network of a case: a client and a server, joined by a virtual cable.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use knockd::lab::Host;
+use knockd::lab::{Host, Process};
 use nix::ifaddrs::getifaddrs;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
 use nix::unistd::Pid;
 
 use crate::Result;
-use crate::case::LinkChange;
+use crate::case::{LinkChange, Medium};
 use crate::frame::{self, Link};
 use crate::script::Knock;
 
@@ -30,23 +32,31 @@ pub struct Network {
     /// Where the daemon runs.
     pub server: Host,
     sender: Sender,
+    next_port: AtomicU16,
     server_namespace: PathBuf,
 }
 
 impl Network {
-    /// A new network, with all interfaces up.
+    /// A new network, with all interfaces up; the server's is of type `medium`.
     ///
     /// # Errors
     /// If the kernel does not allow namespaces.
-    pub fn new() -> Result<Self> {
+    pub fn new(medium: Medium) -> Result<Self> {
         let client = Host::new("client")?;
         let server = Host::new("server")?;
-        let sender = lay_cable(&client, &server)?;
+        let tun = |link_type| Ok(Sender::Tun(Mutex::new(Tun::new(&server, link_type)?)));
+        let sender: Result<Sender> = match medium {
+            Medium::Ethernet => lay_cable(&client, &server),
+            Medium::Tun => tun("65534"),
+            Medium::Ppp => tun("512"),
+        };
+        let sender = sender?;
         let server_namespace = server.run(|| fs::read_link("/proc/thread-self/ns/net"))??;
         Ok(Self {
             client,
             server,
             sender,
+            next_port: AtomicU16::new(0),
             server_namespace,
         })
     }
@@ -56,7 +66,14 @@ impl Network {
     /// # Errors
     /// If the kernel does not take it.
     pub fn send(&self, knock: &Knock) -> Result<()> {
-        self.sender.send(knock)
+        let port = 32_768 + self.next_port.fetch_add(1, Ordering::Relaxed) % 28_000;
+        match &self.sender {
+            Sender::Cable(cable) => cable.send(knock, port),
+            Sender::Tun(tun) => tun
+                .lock()
+                .map_err(|_| "a sender panicked")?
+                .send(knock, port),
+        }
     }
 
     /// Changes the cable at the server's end.
@@ -136,28 +153,35 @@ fn lay_cable(client: &Host, server: &Host) -> Result<Sender> {
         source: client.mac(CLIENT_INTERFACE)?,
         destination: server.mac(SERVER_INTERFACE)?,
     };
-    client.run(|| Sender::new(CLIENT_INTERFACE, link))?
+    let cable = client.run(|| Cable::new(CLIENT_INTERFACE, link))??;
+    Ok(Sender::Cable(cable))
 }
 
 fn shell(host: &Host, command: &str) -> Result<ExitStatus> {
     let mut bash = Command::new("bash");
     bash.args(["-c", command])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .stdin(std::process::Stdio::null());
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .stdin(Stdio::null());
     Ok(host.spawn(&mut bash)?.wait()?)
 }
 
-/// A raw socket that sends frames out of one interface.
+/// How packets get to the server.
 #[derive(Debug)]
-struct Sender {
+enum Sender {
+    Cable(Cable),
+    Tun(Mutex<Tun>),
+}
+
+/// A raw socket that sends frames out of the client's interface.
+#[derive(Debug)]
+struct Cable {
     socket: OwnedFd,
     interface: LinkAddr,
     link: Link,
-    next_port: AtomicU16,
 }
 
-impl Sender {
+impl Cable {
     /// Must run on the host that has `interface`.
     fn new(interface: &str, link: Link) -> Result<Self> {
         let kind = SockType::Raw;
@@ -171,16 +195,49 @@ impl Sender {
             socket,
             interface: address,
             link,
-            next_port: AtomicU16::new(0),
         })
     }
 
-    fn send(&self, knock: &Knock) -> Result<()> {
-        use std::os::fd::AsRawFd;
-        let port = 32_768 + self.next_port.fetch_add(1, Ordering::Relaxed) % 28_000;
+    fn send(&self, knock: &Knock, port: u16) -> Result<()> {
         let frame = frame::build(knock, self.link, port);
         let flags = MsgFlags::empty();
         sendto(self.socket.as_raw_fd(), &frame, &self.interface, flags)?;
         Ok(())
+    }
+}
+
+/// A program that has the other end of the server's tun interface.
+#[derive(Debug)]
+struct Tun(Process);
+
+impl Tun {
+    fn new(server: &Host, link_type: &str) -> Result<Self> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/tun.py");
+        let mut command = Command::new("python3");
+        command
+            .args([script, SERVER_INTERFACE, link_type])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut process = server.spawn(&mut command)?;
+        let mut line = String::new();
+        let stdout = process.stdout.take().ok_or("no standard output")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        if line != "ready\n" {
+            return Err("no tun interface".into());
+        }
+        server.set_up(SERVER_INTERFACE, true)?;
+        for address in ["10.77.0.2/24", "10.77.0.3/24", "fd77::2/64", "fd77::3/64"] {
+            server.add_address(SERVER_INTERFACE, address)?;
+        }
+        Ok(Self(process))
+    }
+
+    fn send(&mut self, knock: &Knock, port: u16) -> Result<()> {
+        let (_, packet) = frame::ip_packet(knock, port);
+        let mut line: String = packet.iter().map(|byte| format!("{byte:02x}")).collect();
+        line.push('\n');
+        let stdin = self.0.stdin.as_mut().ok_or("no standard input")?;
+        stdin.write_all(line.as_bytes())?;
+        Ok(stdin.flush()?)
     }
 }

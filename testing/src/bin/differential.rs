@@ -17,6 +17,7 @@ use fastrand::Rng;
 use knockd::lab::{Identity, isolate};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use testbed::case::Medium;
 use testbed::classic::{Differences, Model};
 use testbed::network::Network;
 use testbed::stream::{END_DOOR, Stream};
@@ -218,7 +219,7 @@ fn through_daemon(program: &Path, stream: &Stream) -> Result<Vec<Mark>> {
     let (log, config) = (dir.path().join("log"), dir.path().join("conf"));
     let options = format!("[options]\nlogfile = {}\n", log.display());
     fs::write(&config, options + &stream.config())?;
-    let network = Network::new()?;
+    let network = Network::new(Medium::Ethernet)?;
     let mut command = Command::new(program);
     command
         .arg("-c")
