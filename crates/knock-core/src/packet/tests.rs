@@ -45,9 +45,9 @@ fn padded(unit: usize, extra: usize, most: usize) -> impl Strategy<Value = Vec<u
 prop_compose! {
     fn headers()(
         ipv4_options in padded(4, 0, 10),
-        hop_by_hop in option::of(padded(8, 6, 3)),
-        destination in option::of(padded(8, 6, 3)),
-        routing in option::of((padded(8, 6, 3), option::of(padded(8, 6, 2)))),
+        hop_by_hop in option::weighted(0.3, padded(8, 6, 3)),
+        destination in option::weighted(0.3, padded(8, 6, 3)),
+        routing in option::weighted(0.3, (padded(8, 6, 3), option::of(padded(8, 6, 2)))),
         authentication in option::of(padded(4, 0, 4)),
         tcp_options in padded(4, 0, 10),
     ) -> Headers {
