@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let identity = match env::args().nth(1).as_deref() {
-        Some("probe-user" | "probe-protected") => Identity::UserNamespace,
+        Some("probe-user" | "probe-protected" | "probe-refused") => Identity::UserNamespace,
         _ => Identity::RootIfNeeded,
     };
     if let Err(error) = isolate(identity) {
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     match env::args().nth(1).as_deref() {
         Some("probe-user") => report(probe_user()),
         Some("probe-protected") => report(probe_protected()),
+        Some("probe-refused") => report(probe_refused()),
         Some("probe-exit") => exit(7),
         Some("probe-sleep") => report(probe_sleep()),
         _ => run_tests(),
@@ -65,6 +66,7 @@ fn run_tests() -> ExitCode {
         trial("killing_the_outer_process_ends_everything", killed),
         trial("it_works_without_root", without_root),
         trial("a_protected_file_system_takes_no_harm", protected),
+        trial("a_refusal_says_what_to_do", refused),
         trial("orphans_in_a_session_of_their_own_are_collected", orphans),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -310,6 +312,32 @@ fn protected() -> Result<(), Box<dyn Error>> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     assert_eq!(fs::read_to_string(&file)?, "before");
+    Ok(())
+}
+
+/// Forbids user namespaces, within this one, and asks for another.
+fn probe_refused() -> Result<(), Box<dyn Error>> {
+    fs::write("/proc/sys/user/max_user_namespaces", "0")?;
+    let mut command = Command::new(env::current_exe()?);
+    let output = command
+        .arg("probe-user")
+        .env_remove("POSTERN_LAB_STAGE")
+        .output()?;
+    assert_eq!(output.status.code(), Some(1));
+    let text = "cannot make a user namespace (No space left on device (os error 28)): run it as \
+                root, or allow user namespaces: sysctl user.max_user_namespaces=10000\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr), text);
+    Ok(())
+}
+
+fn refused() -> Result<(), Box<dyn Error>> {
+    let mut command = Command::new(env::current_exe()?);
+    let output = command
+        .arg("probe-refused")
+        .env_remove("POSTERN_LAB_STAGE")
+        .output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
     Ok(())
 }
 

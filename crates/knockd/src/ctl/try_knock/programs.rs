@@ -17,7 +17,7 @@ pub(super) fn ours(name: &str, chosen: Option<&Path>) -> Result<PathBuf, TryErro
         return Ok(path);
     }
     let help = if chosen.is_some() {
-        "".to_owned()
+        String::new()
     } else {
         format!(": build it (cargo build -p knockd -p knock), or say --{name} PATH")
     };
@@ -48,10 +48,14 @@ pub(super) fn installed(name: &str, package: &str) -> Result<PathBuf, TryError> 
         })
 }
 
-/// How this distribution installs packages (os-release(5)).
+/// How this distribution installs packages.
 fn installer() -> &'static str {
-    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let ids = text
+    installer_of(&std::fs::read_to_string("/etc/os-release").unwrap_or_default())
+}
+
+/// The same, from the text of os-release(5).
+fn installer_of(os_release: &str) -> &'static str {
+    let ids = os_release
         .lines()
         .filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")))
         .flat_map(|ids| ids.trim_matches('"').split(' '));
@@ -66,4 +70,30 @@ fn installer() -> &'static str {
         }
     }
     "your package manager, package"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_told_with_the_command_that_installs_it() {
+        let error = installed("no-such-program", "some-package").unwrap_err();
+        let expected = format!(
+            "no-such-program is not installed; install it with: {} some-package",
+            installer()
+        );
+        assert_eq!(error.to_string(), expected);
+        let error = ours("knockd", Some(Path::new("/nonexistent"))).unwrap_err();
+        assert_eq!(error.to_string(), "there is no /nonexistent");
+    }
+
+    #[test]
+    fn distributions_are_told_by_themselves_or_by_what_they_are_like() {
+        let debian = "PRETTY_NAME=\"Debian\"\nID=debian\n";
+        assert_eq!(installer_of(debian), "sudo apt-get install");
+        let alma = "ID=\"almalinux\"\nID_LIKE=\"rhel centos fedora\"\n";
+        assert_eq!(installer_of(alma), "sudo dnf install");
+        assert_eq!(installer_of(""), "your package manager, package");
+    }
 }
