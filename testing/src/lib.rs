@@ -10,6 +10,8 @@
 //! | [`network`] | the namespaces of a case, and the raw socket that sends its packets |
 //! | [`stream`] | random doors and packets, and how they are made small |
 //! | [`classic`] | a naive model of the original, with a switch for each difference |
+//! | [`site`] | a running daemon with a client beside it |
+//! | [`knockers`] | scenarios with real clients, firewalls and an sshd |
 //! | [`programs`] | where the programs under test are |
 //! | [`live`] | runs a case against a real daemon |
 #![forbid(unsafe_code)]
@@ -18,10 +20,12 @@ pub mod case;
 pub mod classic;
 pub mod frame;
 pub mod in_process;
+pub mod knockers;
 pub mod live;
 pub mod network;
 pub mod programs;
 pub mod script;
+pub mod site;
 pub mod stream;
 pub mod trace;
 

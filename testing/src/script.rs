@@ -199,6 +199,14 @@ pub fn parse(text: &str, v6: bool) -> Result<Vec<Word>> {
     Ok(words)
 }
 
+/// The one packet of `word`, over IPv4.
+///
+/// # Errors
+/// If it is not of the notation.
+pub fn packet(word: &str) -> Result<Knock> {
+    Ok(parse_packet(word, false)?.0)
+}
+
 fn parse_word(word: &str, v6: bool) -> Result<Vec<Word>> {
     if let Some((_, signal)) = Signal::NAMED.iter().find(|(name, _)| *name == word) {
         return Ok(vec![Word::Signal(*signal)]);

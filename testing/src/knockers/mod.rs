@@ -1,0 +1,88 @@
+//! Scenarios with real programs: clients, scanners, firewalls, ssh. Each is a function that fails
+//! with a sentence.
+
+mod clients;
+mod recipes;
+mod stress;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::Result;
+use crate::live::installed;
+
+/// The programs under test.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The daemon.
+    pub knockd: PathBuf,
+    /// Our client.
+    pub knock: PathBuf,
+}
+
+/// What a scenario does.
+type Run = dyn Fn(&Programs) -> Result<()> + Send + Sync;
+
+/// One scenario.
+#[derive(Clone)]
+pub struct Scenario {
+    /// What it proves.
+    pub name: String,
+    /// The programs that must be installed.
+    pub needs: Vec<&'static str>,
+    /// Only the machine's root can run it.
+    pub root: bool,
+    run: Arc<Run>,
+}
+
+impl std::fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Scenario {
+    fn new(
+        name: impl Into<String>,
+        needs: &[&'static str],
+        run: impl Fn(&Programs) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            needs: needs.to_vec(),
+            root: false,
+            run: Arc::new(run),
+        }
+    }
+
+    fn for_root(self) -> Self {
+        Self { root: true, ..self }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What is not as it should be.
+    pub fn run(&self, programs: &Programs) -> Result<()> {
+        (self.run)(programs)
+    }
+
+    /// What this machine lacks for it.
+    #[must_use]
+    pub fn lacks(&self, is_root: bool) -> Option<String> {
+        if self.root && !is_root {
+            return Some("the machine's root".into());
+        }
+        let missing = self.needs.iter().find(|name| installed(name).is_none());
+        missing.map(|name| (*name).to_owned())
+    }
+}
+
+/// All scenarios.
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    let mut all = clients::scenarios();
+    all.extend(recipes::scenarios());
+    all.extend(stress::scenarios());
+    all
+}
