@@ -7,5 +7,6 @@ pub mod ctl;
 pub mod diagnostics;
 pub mod lab;
 pub mod listen;
+pub mod names;
 pub mod pcap;
 pub mod services;
