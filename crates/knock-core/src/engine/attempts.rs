@@ -8,9 +8,10 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr};
 
-use super::index::Index;
+use super::index::{Hash, Index, Place};
 use super::lanes::{Lanes, list_of};
 use super::slab::{Attempt, Links, NONE, Slab, Slot};
+use super::source::Source;
 use crate::time::Timestamp;
 
 /// The most attempts that a table can be asked to hold; 5 GB, were they all there.
@@ -35,8 +36,8 @@ pub(super) struct Table {
 /// A place in the list of one source: between two of its attempts.
 #[derive(Copy, Clone, Debug)]
 struct Walk {
-    source: IpAddr,
-    hash: u32,
+    source: Source,
+    hash: Hash,
     /// Between which attempts; the walk stands on the latter.
     between: Links,
 }
@@ -45,15 +46,17 @@ impl Table {
     /// A table for at most `capacity` attempts (1 to [`MAX_CAPACITY`]) at doors below `doors`.
     pub(super) fn new(doors: usize, capacity: u32, seed: [u64; 2]) -> Self {
         let capacity = capacity.clamp(1, MAX_CAPACITY);
+        let index = Index::new(capacity, seed);
+        let source = Source::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         Self {
             slab: Slab::new(capacity),
-            index: Index::new(capacity, seed),
             lanes: Lanes::new(doors),
             walk: Walk {
-                source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                hash: 0,
+                source,
+                hash: index.hash(source),
                 between: Links::ALONE,
             },
+            index,
             live: 0,
             capacity,
             seed,
@@ -70,10 +73,10 @@ impl Table {
     }
 
     /// Goes to the first attempt of `source`.
-    pub(super) fn seek(&mut self, source: IpAddr) {
+    pub(super) fn seek(&mut self, source: Source) {
         let hash = self.index.hash(source);
         let slab = &self.slab;
-        let found = self.index.find(hash, |s| slab.get(s).source == source);
+        let found = self.index.find(hash, |s| slab.get(s).source() == source);
         self.walk = Walk {
             source,
             hash,
@@ -143,10 +146,12 @@ impl Table {
         } = self.walk;
         let slot = self.slab.put(Attempt {
             deadline,
-            source,
+            high: source.high,
+            low: source.low,
+            v6: source.v6,
             door,
             stage,
-            hash,
+            place: Place::NOWHERE,
             in_lane: Links::ALONE,
             in_chain: between,
         });
@@ -158,9 +163,11 @@ impl Table {
         if between.before != NONE {
             self.slab.get_mut(between.before).in_chain.after = slot;
         } else if between.after != NONE {
-            self.index.replace(hash, between.after, slot);
+            let place = self.slab.get(between.after).place;
+            self.index.replace(hash, place, slot);
+            self.slab.get_mut(slot).place = place;
         } else {
-            self.index.insert(hash, slot);
+            self.slab.get_mut(slot).place = self.index.insert(hash, slot);
         }
         self.walk.between.before = slot;
         evicts
@@ -200,7 +207,7 @@ impl Table {
                 let mut slot = first.unwrap_or(NONE);
                 while slot != NONE {
                     let attempt = self.slab.get(slot);
-                    table.seek(attempt.source);
+                    table.seek(attempt.source());
                     while table.here().is_some_and(|here| here.door < door) {
                         table.pass();
                     }
@@ -222,9 +229,11 @@ impl Table {
         if before != NONE {
             self.slab.get_mut(before).in_chain.after = after;
         } else if after != NONE {
-            self.index.replace(attempt.hash, slot, after);
+            let hash = self.index.hash(attempt.source());
+            self.index.replace(hash, attempt.place, after);
+            self.slab.get_mut(after).place = attempt.place;
         } else {
-            self.index.remove(attempt.hash, slot);
+            self.index.remove(attempt.source(), attempt.place);
         }
         if self.walk.between.after == slot {
             self.walk.between.after = after;
@@ -267,19 +276,18 @@ impl Table {
         let mut heads = 0;
         for slot in listed {
             let attempt = self.slab.get(slot);
-            assert_eq!(attempt.hash, self.index.hash(attempt.source));
-            let is_its = |s: Slot| self.slab.get(s).source == attempt.source;
+            let is_its = |s: Slot| self.slab.get(s).source() == attempt.source();
             let head = self
                 .index
-                .find(attempt.hash, is_its)
+                .find(self.index.hash(attempt.source()), is_its)
                 .expect("is in the index");
             heads += usize::from(head == slot);
             let (mut before, mut at, mut found) = (NONE, head, false);
             while at != NONE {
                 let here = self.slab.get(at);
                 assert_eq!(
-                    (here.source, here.in_chain.before),
-                    (attempt.source, before)
+                    (here.source(), here.in_chain.before),
+                    (attempt.source(), before)
                 );
                 assert!(before == NONE || self.slab.get(before).door < here.door);
                 found |= at == slot;

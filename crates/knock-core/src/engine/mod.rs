@@ -25,6 +25,7 @@ mod lanes;
 mod ports;
 mod rules;
 mod slab;
+mod source;
 mod visit;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ use core::net::IpAddr;
 use attempts::Table;
 use ports::Ports;
 use rules::Rule;
+use source::{Packed, Source};
 use visit::{Visit, report_end};
 
 use crate::door::{Door, DoorId};
@@ -129,7 +131,7 @@ pub struct Engine {
     /// The latest time seen.
     clock: Timestamp,
     /// At most one `Timeout`, `Broken`, `Stage` and `Opening` a door and call.
-    events: VecDeque<Event>,
+    events: VecDeque<Packed>,
     counters: Counters,
 }
 
@@ -204,6 +206,7 @@ impl Engine {
         }
         let visit = Visit {
             packet,
+            source: Source::from(packet.source),
             local,
             now: self.clock,
             named: named.unwrap_or_default(),
@@ -243,7 +246,7 @@ impl Engine {
     /// taken is kept.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop_front().map(Event::from)
     }
 
     /// What was counted so far.

@@ -2,8 +2,9 @@
 //! as slots are used for the first time.
 
 use alloc::vec::Vec;
-use core::net::IpAddr;
 
+use super::index::Place;
+use super::source::Source;
 use crate::time::Timestamp;
 
 /// The place of an attempt.
@@ -31,16 +32,26 @@ impl Links {
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Attempt {
     pub(super) deadline: Timestamp,
-    pub(super) source: IpAddr,
+    /// The source's words; see [`Attempt::source`].
+    pub(super) high: u64,
+    pub(super) low: u64,
+    pub(super) v6: bool,
     pub(super) door: u16,
     /// Steps knocked; 0 while it cools down.
     pub(super) stage: u8,
-    /// Of the source, as the index wants it.
-    pub(super) hash: u32,
+    /// Where the index has it, if it is the first of its source.
+    pub(super) place: Place,
     /// In the door's list: by deadline.
     pub(super) in_lane: Links,
     /// In the source's list: by door.
     pub(super) in_chain: Links,
+}
+
+impl Attempt {
+    pub(super) const fn source(&self) -> Source {
+        let Self { high, low, v6, .. } = *self;
+        Source { high, low, v6 }
+    }
 }
 
 const _: () = assert!(size_of::<Attempt>() == 48);

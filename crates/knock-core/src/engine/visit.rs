@@ -7,21 +7,22 @@ use super::attempts::Table;
 use super::ports::Named;
 use super::rules::{Meaning, Rule};
 use super::slab::Attempt;
-use super::{Counters, Event, EventKind};
-use crate::door::DoorId;
+use super::source::{Packed, Source};
+use super::{Counters, EventKind};
 use crate::packet::Packet;
 use crate::time::Timestamp;
 
 /// A packet, and what it acts on.
 pub(super) struct Visit<'a> {
     pub(super) packet: &'a Packet,
+    pub(super) source: Source,
     pub(super) local: bool,
     pub(super) now: Timestamp,
     /// The doors that name the packet's port.
     pub(super) named: Named<'a>,
     pub(super) rules: &'a [Rule],
     pub(super) table: &'a mut Table,
-    pub(super) events: &'a mut VecDeque<Event>,
+    pub(super) events: &'a mut VecDeque<Packed>,
     pub(super) counters: &'a mut Counters,
     /// Whether the packet was a step of some door.
     pub(super) knocked: bool,
@@ -33,7 +34,7 @@ pub(super) struct Visit<'a> {
 impl Visit<'_> {
     /// Does it all, in ascending order of doors, and gives the one-time doors to shut.
     pub(super) fn run(mut self) -> Vec<u16> {
-        self.table.seek(self.packet.source);
+        self.table.seek(self.source);
         self.end_overdue();
         let mut visible = None;
         let mut starting = self.named.starting;
@@ -158,27 +159,24 @@ impl<'a> Visit<'a> {
     }
 
     fn report(&mut self, door: u16, kind: EventKind) {
-        self.events.push_back(Event {
-            door: DoorId(door),
-            source: self.packet.source,
-            at: self.now,
-            kind,
-        });
+        self.events
+            .push_back(Packed::new(door, self.source, self.now, kind));
     }
 }
 
 /// Says that the time of `attempt` was over at its deadline. A cooling-down ends silently.
-pub(super) fn report_end(attempt: &Attempt, events: &mut VecDeque<Event>, counters: &mut Counters) {
+pub(super) fn report_end(
+    attempt: &Attempt,
+    events: &mut VecDeque<Packed>,
+    counters: &mut Counters,
+) {
     if attempt.stage == 0 {
         return;
     }
     counters.timeouts = counters.timeouts.saturating_add(1);
-    events.push_back(Event {
-        door: DoorId(attempt.door),
-        source: attempt.source,
-        at: attempt.deadline,
-        kind: EventKind::Timeout {
-            stage: attempt.stage,
-        },
-    });
+    let kind = EventKind::Timeout {
+        stage: attempt.stage,
+    };
+    let event = Packed::new(attempt.door, attempt.source(), attempt.deadline, kind);
+    events.push_back(event);
 }
