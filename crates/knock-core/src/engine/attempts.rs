@@ -14,7 +14,7 @@ use super::slab::{Attempt, Links, NONE, Slab, Slot};
 use super::source::Source;
 use crate::time::Timestamp;
 
-/// The most attempts that a table can be asked to hold; 5 GB, were they all there.
+/// The most attempts that a table can be asked to hold; 4 GB, were they all in use.
 pub(super) const MAX_CAPACITY: u32 = 1 << 26;
 
 /// With this many slots used once, and …

@@ -1,11 +1,9 @@
-//! From a source to its first attempt: a hash table that costs one miss of the cache a packet.
+//! From a source to its first attempt: a hash table that costs one cache line a packet.
 //!
-//! A source's home is one of many buckets, chosen by a keyed hash (SipHash-1-3). A bucket has
-//! 15 tags of one byte, apart from the slots that they stand for, so that the tags of a million
-//! sources take two megabytes; a search looks at a slot only where the tag is right. A bucket that
-//! is full passes what comes to the next one and counts it, so a search goes on only past buckets
-//! that have passed something, and a removal leaves no tombstone. Buckets are half full when the
-//! table is, and 1 in 200 has passed anything.
+//! A source's home is one of many buckets, of one cache line each, chosen by a keyed hash
+//! (SipHash-1-3). A bucket that is full passes what comes to the next one and counts it, so a
+//! search goes on only past buckets that have passed something, and a removal leaves no
+//! tombstone. Buckets are half full when the table is, and 1 in 200 has passed anything.
 //!
 //! An attempt remembers its [`Place`], so a removal is one store, which nothing waits for. Within
 //! a bucket nothing branches on what is in it: what a miss costs is then hidden behind the work
@@ -20,26 +18,19 @@ use siphasher::sip::SipHasher13;
 use super::slab::Slot;
 use super::source::Source;
 
-/// Tags, 0 where a cell is empty, and in the last byte how often something has passed; at most
-/// [`STUCK`], from where it never falls.
-type Tags = [u8; WIDTH];
+/// 15 cells, and how often something has passed. A cell is 0 if it is empty, or else `slot + 1`
+/// and above it some of the hash.
+type Bucket = [u32; WIDTH];
 
 const WIDTH: usize = 16;
-const STUCK: u8 = u8::MAX;
+
+/// The number of the word that counts what has passed.
+const PASSED: usize = WIDTH - 1;
 
 /// How many sources there are for a bucket when the table is full.
 const LOAD: u32 = 8;
 
-/// A one in each byte.
-const ONES: u128 = u128::MAX / 0xff;
-
-/// All but the high bit of each byte.
-const LOW_BITS: u128 = ONES * 0x7f;
-
-/// The tags, without the count.
-const ALL_TAGS: u128 = u128::MAX >> 8;
-
-/// Where in the index a source is: its bucket and its cell.
+/// Where in the index a source is: the number of its word.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(super) struct Place(u32);
 
@@ -50,7 +41,7 @@ impl Place {
     /// Set if the bucket is not the source's home.
     const PASSED_ON: u32 = 1 << 31;
 
-    fn cell(self) -> usize {
+    fn word(self) -> usize {
         to_usize(self.0 & !Self::PASSED_ON)
     }
 }
@@ -60,10 +51,11 @@ impl Place {
 pub(super) struct Hash(u64);
 
 pub(super) struct Index {
-    /// Zeros, so that the memory of buckets that were never written is never touched (`calloc`).
-    tags: Vec<Tags>,
-    /// For each tag the slot, and above it some more of the hash.
-    cells: Vec<u32>,
+    /// The buckets, after some words so that each is in one cache line. Zeros, so that the memory
+    /// of buckets that were never written is never touched (`calloc`).
+    words: Vec<u32>,
+    /// How many words come before the first bucket.
+    margin: usize,
     buckets: u32,
     /// How many bits of a cell are the slot's.
     slot_bits: u32,
@@ -75,9 +67,10 @@ impl Index {
     pub(super) fn new(capacity: u32, seed: [u64; 2]) -> Self {
         let [k0, k1] = seed;
         let buckets = capacity.div_ceil(LOAD).max(1);
+        let words = vec![0; (to_usize(buckets) + 1) * WIDTH];
         Self {
-            tags: vec![[0; WIDTH]; to_usize(buckets)],
-            cells: vec![0; to_usize(buckets) * WIDTH],
+            margin: words.as_ptr().align_offset(size_of::<Bucket>()).min(WIDTH),
+            words,
             buckets,
             slot_bits: u32::BITS - capacity.leading_zeros(),
             hasher: SipHasher13::new_with_keys(k0, k1),
@@ -96,19 +89,20 @@ impl Index {
     /// The slot with `hash` for which `is_it` says so.
     pub(super) fn find(&self, hash: Hash, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
         let above_slot = self.above_slot(hash);
+        let last = above_slot | (u32::MAX >> (u32::BITS - self.slot_bits));
         let mut at = self.home(hash);
         loop {
-            let tags = self.tags.get(at)?;
-            let mut same = which(tags, hash.tag());
+            let bucket = self.bucket(at)?;
+            let mut same = which(bucket, |cell| cell > above_slot && cell <= last);
             while same != 0 {
-                let cell = *self.cells.get(at * WIDTH + lowest(same))?;
-                let slot = cell ^ above_slot;
-                if slot >> self.slot_bits == 0 && is_it(slot) {
+                let cell = *bucket.get(to_usize(same.trailing_zeros()))?;
+                let slot = cell - above_slot - 1;
+                if is_it(slot) {
                     return Some(slot);
                 }
                 same &= same - 1;
             }
-            let [.., passed] = tags;
+            let [.., passed] = bucket;
             if *passed == 0 {
                 return None;
             }
@@ -118,20 +112,19 @@ impl Index {
 
     /// Adds `slot`, whose source must not be there yet.
     pub(super) fn insert(&mut self, hash: Hash, slot: Slot) -> Place {
-        let cell = self.above_slot(hash) | slot;
+        let cell = self.above_slot(hash) + slot + 1;
         let mut at = self.home(hash);
         let mut passed_on = 0;
-        while let Some(tags) = self.tags.get_mut(at) {
-            let empty = lowest(which(tags, 0));
-            if empty < WIDTH - 1 {
-                let place = at * WIDTH + empty;
-                if let Some(tag) = tags.get_mut(empty) {
-                    *tag = hash.tag();
+        while let Some(bucket) = self.bucket_mut(at) {
+            let empty = to_usize(which(bucket, |cell| cell == 0).trailing_zeros());
+            if empty < PASSED {
+                if let Some(place) = bucket.get_mut(empty) {
+                    *place = cell;
                 }
-                self.set(place, cell);
-                return Place(u32::try_from(place).unwrap_or(0) | passed_on);
+                let word = self.margin + at * WIDTH + empty;
+                return Place(u32::try_from(word).unwrap_or(0) | passed_on);
             }
-            let [.., passed] = tags;
+            let [.., passed] = bucket;
             *passed = passed.saturating_add(1);
             passed_on = Place::PASSED_ON;
             at = self.next(at);
@@ -141,38 +134,36 @@ impl Index {
 
     /// Puts `slot` of the same source at `place`.
     pub(super) fn replace(&mut self, hash: Hash, place: Place, slot: Slot) {
-        self.set(place.cell(), self.above_slot(hash) | slot);
+        let cell = self.above_slot(hash) + slot + 1;
+        self.set(place, cell);
     }
 
     /// Removes `source` from `place`.
     pub(super) fn remove(&mut self, source: Source, place: Place) {
-        let bucket = place.cell() / WIDTH;
-        let tags = self.tags.get_mut(bucket);
-        if let Some(tag) = tags.and_then(|tags| tags.get_mut(place.cell() % WIDTH)) {
-            *tag = 0;
-        }
+        self.set(place, 0);
         if place.0 & Place::PASSED_ON == 0 {
             return;
         }
+        let bucket = (place.word() - self.margin) / WIDTH;
         let mut at = self.home(self.hash(source));
         while at != bucket {
-            if let Some([.., passed]) = self.tags.get_mut(at).filter(|t| t.last() != Some(&STUCK)) {
+            if let Some([.., passed]) = self.bucket_mut(at) {
                 *passed = passed.saturating_sub(1);
             }
             at = self.next(at);
         }
     }
 
-    fn set(&mut self, place: usize, cell: u32) {
-        if let Some(place) = self.cells.get_mut(place) {
-            *place = cell;
+    fn set(&mut self, place: Place, cell: u32) {
+        if let Some(word) = self.words.get_mut(place.word()) {
+            *word = cell;
         }
     }
 
     /// What a cell has above its slot.
     const fn above_slot(&self, hash: Hash) -> u32 {
-        let [_, a, b, c, ..] = hash.0.to_le_bytes();
-        u32::from_le_bytes([a, b, c, 0]) << self.slot_bits
+        let [a, b, c, d, ..] = hash.0.to_le_bytes();
+        u32::from_le_bytes([a, b, c, d]) << self.slot_bits
     }
 
     fn home(&self, hash: Hash) -> usize {
@@ -188,39 +179,34 @@ impl Index {
         }
     }
 
+    fn bucket(&self, at: usize) -> Option<&Bucket> {
+        let (buckets, _) = self.words.get(self.margin..)?.as_chunks();
+        buckets.get(at)
+    }
+
+    fn bucket_mut(&mut self, at: usize) -> Option<&mut Bucket> {
+        let (buckets, _) = self.words.get_mut(self.margin..)?.as_chunks_mut();
+        buckets.get_mut(at)
+    }
+
     /// How many sources are in it.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        let used = |tags: &Tags| tags[..WIDTH - 1].iter().filter(|t| **t != 0).count();
-        let count = self.tags.iter().map(used).sum();
-        let passed = self
-            .tags
-            .iter()
-            .any(|tags| !matches!(tags, [.., 0 | STUCK]));
+        let (buckets, _) = self.words[self.margin..].as_chunks::<WIDTH>();
+        let used = |bucket: &Bucket| bucket[..PASSED].iter().filter(|c| **c != 0).count();
+        let count = buckets.iter().map(used).sum();
+        let passed = buckets.iter().any(|bucket| bucket[PASSED] != 0);
         assert!(count > 0 || !passed, "an empty index has passed nothing");
         count
     }
 }
 
-impl Hash {
-    /// What stands for it in a bucket; not 0.
-    fn tag(self) -> u8 {
-        let [tag, ..] = self.0.to_le_bytes();
-        tag.max(1)
-    }
-}
-
-/// The high bit of each tag that is `tag`.
-fn which(tags: &Tags, tag: u8) -> u128 {
-    let differing = u128::from_le_bytes(*tags) ^ (ONES * u128::from(tag));
-    // A byte's high bit stays clear only in a byte that is zero; no byte carries into the next.
-    let high_bits = ((differing & LOW_BITS) + LOW_BITS) | differing;
-    !(high_bits | LOW_BITS) & ALL_TAGS
-}
-
-/// The number of the first tag in what [`which`] gives; 16 if there is none.
-fn lowest(bits: u128) -> usize {
-    to_usize(bits.trailing_zeros()) / 8
+/// A bit for each cell for which `is_it` says so, of which the compiler makes vector
+/// instructions.
+fn which(bucket: &Bucket, is_it: impl Fn(u32) -> bool) -> u32 {
+    let bit = |(bits, n): (u32, u32), cell: &u32| (bits | (u32::from(is_it(*cell)) << n), n + 1);
+    let (bits, _) = bucket.iter().fold((0, 0), bit);
+    bits & ((1 << PASSED) - 1)
 }
 
 fn to_usize(n: u32) -> usize {

@@ -50,7 +50,7 @@ use crate::time::Timestamp;
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// Attempts alive at once, over all sources and doors (`max_attempts`), those that are cooling
-    /// down included. Counts as at least 1 and at most 2^26. 64 bytes each, taken as they are
+    /// down included. Counts as at least 1 and at most 2^26. 56 bytes each, taken as they are
     /// first needed.
     ///
     /// When all are in use, a new attempt displaces the oldest one at its first step, of the door

@@ -6,6 +6,7 @@ mod changes;
 mod classic;
 mod flood;
 mod model;
+mod rows;
 
 use alloc::format;
 use alloc::string::{String, ToString};

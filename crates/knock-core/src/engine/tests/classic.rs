@@ -292,3 +292,11 @@ fn two_clients_behind_one_address_get_in_when_they_knock_in_lockstep() {
 fn port_zero_is_a_port() {
     assert_eq!(play(&[any("A", "0,0:udp")], "0 0:udp"), "A:1 A:2 A:open");
 }
+
+#[test]
+fn a_door_that_closes_with_the_reverse_sequence_works_at_once_and_over_and_over() {
+    let doors = [a(), syn("C", "9000,8000,7000")];
+    let mut world = World::new(&doors);
+    let there_and_back = "7000 8000 9000 9000 8000 7000 ";
+    assert_eq!(world.knock(&there_and_back.repeat(5)).openings(), 10);
+}
