@@ -12,10 +12,10 @@ use knock_core::config::Config;
 use knock_core::door::{Commands, Door, SequenceSource};
 use knock_core::flags::TcpFlags;
 use knock_core::one_time;
-use knock_core::sequence::{Protocol, Sequence};
+use knock_core::sequence::{Protocol, Sequence, Step};
 use knock_core::target::Target;
 
-use super::stage::{Expect, INTERFACE, KNOCKER, SERVER, STRANGER, Stage};
+use super::stage::{Expect, INTERFACE, KNOCKER, PATIENCE, SERVER, STRANGER, Stage};
 use super::story::Story;
 use super::{Options, TryError, firewall, ports, probe};
 use crate::config_file::{self, Loaded};
@@ -194,32 +194,25 @@ fn knock_at(stage: &mut Stage<'_>, door: &Door, services: &Services) -> Result<(
     let story = stage.story;
     let name = &door.name;
     story.say(format_args!("\nDoor {}", name.escape_debug()));
-    let Some(sequence) = current(door) else {
-        story.say("    its one-time sequences are used up, or cannot be read: not tried");
-        return Ok(());
+    let sequence = match triable(door) {
+        Ok(sequence) => sequence,
+        Err(why) => {
+            story.say(format_args!("    {why}: not tried"));
+            return Ok(());
+        }
     };
-    let tcp = sequence
-        .steps()
-        .iter()
-        .any(|step| step.protocol == Protocol::Tcp);
-    if tcp && !door.trigger.flags.matches(TcpFlags::SYN) {
-        let flags = door.trigger.flags;
-        story.say(format_args!(
-            "    wants tcpflags {flags}, which knock does not send: not tried"
-        ));
-        return Ok(());
-    }
     let destination = destination(door);
-    if destination == SERVER && !door.trigger.listens_at(SERVER, true) {
-        story.say("    listens at IPv6 addresses alone: not tried");
-        return Ok(());
+    if let Some(user) = &door.action.user {
+        story.say(format_args!(
+            "    its commands run as {user}, who does not exist in here: they are expected to fail"
+        ));
     }
     let ports = door_ports(door, services);
     let before = open_ports(stage, KNOCKER, destination, &ports)?;
     let steps: Vec<_> = sequence.steps().iter().map(ToString::to_string).collect();
     stage.knock(destination, &steps)?;
     let sesame = format!(": {name}: OPEN SESAME");
-    let opened = stage.log_within(super::stage::PATIENCE, |line| line.contains(&sesame))?;
+    let opened = stage.log_within(PATIENCE, |line| line.contains(&sesame))?;
     let seen = if opened {
         "OPEN SESAME"
     } else {
@@ -243,6 +236,20 @@ fn knock_at(stage: &mut Stage<'_>, door: &Door, services: &Services) -> Result<(
         Some(_) => closes(stage, door, destination, &changed),
         None => Ok(()),
     }
+}
+
+/// What must be knocked, or why our client cannot.
+fn triable(door: &Door) -> Result<Sequence, String> {
+    let sequence = current(door).ok_or("its one-time sequences are used up, or cannot be read")?;
+    let is_tcp = |step: &Step| step.protocol == Protocol::Tcp;
+    let flags = door.trigger.flags;
+    if sequence.steps().iter().any(is_tcp) && !flags.matches(TcpFlags::SYN) {
+        return Err(format!("wants tcpflags {flags}, which knock does not send"));
+    }
+    if destination(door) == SERVER && !door.trigger.listens_at(SERVER, true) {
+        return Err("listens at IPv6 addresses alone".to_owned());
+    }
+    Ok(sequence)
 }
 
 /// What must be knocked now.
@@ -339,7 +346,7 @@ fn closes(
         "    waiting for its stop command, after {seconds} s"
     ));
     let timeout = format!(": {name}: command timeout");
-    let limit = door.action.cmd_timeout + super::stage::PATIENCE;
+    let limit = door.action.cmd_timeout + PATIENCE;
     let due = stage.log_within(limit, |line| line.contains(&timeout))?;
     let seen = if due {
         "command timeout"
