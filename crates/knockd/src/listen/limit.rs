@@ -5,46 +5,10 @@ use std::time::Duration;
 use knock_core::time::Timestamp;
 
 use super::report::ReportKind;
+use crate::bucket::Bucket;
 
 /// How often at the most a count of what was left out is reported.
 const LEFT_OUT_PERIOD: Duration = Duration::from_secs(1);
-
-/// So many reports at once, then one each `period`.
-#[derive(Debug)]
-struct Bucket {
-    burst: u32,
-    period: Duration,
-    tokens: u32,
-    /// Up to when tokens were counted.
-    counted: Timestamp,
-}
-
-impl Bucket {
-    const fn new(burst: u32, period: Duration) -> Self {
-        Self {
-            burst,
-            period,
-            tokens: burst,
-            counted: Timestamp::ZERO,
-        }
-    }
-
-    fn take(&mut self, now: Timestamp) -> bool {
-        let passed = now.saturating_since(self.counted).as_nanos();
-        let earned = passed / self.period.as_nanos().max(1);
-        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-        if self.tokens.saturating_add(earned) >= self.burst {
-            self.tokens = self.burst;
-            self.counted = self.counted.max(now);
-        } else {
-            self.tokens += earned;
-            self.counted = self.counted.saturating_add(self.period * earned);
-        }
-        let taken = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        taken
-    }
-}
 
 /// Decides which reports go out. Openings always do; attempts that are past their first step,
 /// which only who knows the sequence gets to, do not suffer from those at it.

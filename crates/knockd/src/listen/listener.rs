@@ -29,8 +29,8 @@ pub(super) enum Order {
     Doors(Doors),
     /// A one-time door has this sequence now, or none.
     Sequence(DoorId, Option<Sequence>),
-    /// These are the interfaces' own addresses now, sorted.
-    Locals(Arc<[(u32, IpAddr)]>),
+    /// These are the interfaces that count now, and their addresses.
+    Reach(Reach),
     /// Tell what was counted.
     Counters(Sender<Counters>),
     /// End.
@@ -46,6 +46,28 @@ pub(super) struct Doors {
     pub(super) max_attempts: u32,
 }
 
+/// Which interfaces count, and which addresses are their own.
+#[derive(Clone, Debug)]
+pub(super) struct Reach {
+    /// Indices, sorted; `None` for every interface. The kernel's filter has been told too, but
+    /// what is in the ring already came by the filter before.
+    pub(super) interfaces: Option<Arc<[u32]>>,
+    /// Sorted.
+    pub(super) locals: Arc<[(u32, IpAddr)]>,
+}
+
+impl Reach {
+    fn counts(&self, interface: u32) -> bool {
+        self.interfaces
+            .as_ref()
+            .is_none_or(|all| all.binary_search(&interface).is_ok())
+    }
+
+    fn is_local(&self, interface: u32, address: IpAddr) -> bool {
+        self.locals.binary_search(&(interface, address)).is_ok()
+    }
+}
+
 /// What the listener starts with.
 #[derive(Debug)]
 pub(super) struct Start {
@@ -55,7 +77,8 @@ pub(super) struct Start {
     /// Readable when there are orders.
     pub(super) wake: OwnedFd,
     pub(super) doors: Doors,
-    pub(super) locals: Arc<[(u32, IpAddr)]>,
+    pub(super) reach: Reach,
+    pub(super) only_ipv4: bool,
     pub(super) dump: bool,
     pub(super) seed: [u64; 2],
 }
@@ -70,7 +93,8 @@ pub(super) struct Listener {
     generation: u32,
     max_attempts: u32,
     seed: [u64; 2],
-    locals: Arc<[(u32, IpAddr)]>,
+    reach: Reach,
+    only_ipv4: bool,
     dump: bool,
     /// The latest packet's time.
     last: Timestamp,
@@ -101,7 +125,8 @@ impl Listener {
             generation,
             max_attempts,
             seed: start.seed,
-            locals: start.locals,
+            reach: start.reach,
+            only_ipv4: start.only_ipv4,
             dump: start.dump,
             last: Timestamp::ZERO,
             counters: Counters::default(),
@@ -128,19 +153,19 @@ impl Listener {
             let Some(frame) = self.ring.next_frame() else {
                 return false;
             };
-            if frame.packet_type == PACKET_OUTGOING {
+            if frame.packet_type == PACKET_OUTGOING || !self.reach.counts(frame.interface) {
                 continue;
             }
             self.counters.seen = self.counters.seen.saturating_add(1);
             self.last = self.last.max(clock.monotonic(frame.realtime_nanos));
-            let Ok(packet) = Packet::from_ether_type(frame.ether_type, frame.bytes) else {
+            let packet = Packet::from_ether_type(frame.ether_type, frame.bytes).ok();
+            // The filter does not look at the family behind a VLAN tag.
+            let packet = packet.filter(|packet| !self.only_ipv4 || packet.source.is_ipv4());
+            let Some(packet) = packet else {
                 self.counters.not_knocks = self.counters.not_knocks.saturating_add(1);
                 continue;
             };
-            let local = self
-                .locals
-                .binary_search(&(frame.interface, packet.destination))
-                .is_ok();
+            let local = self.reach.is_local(frame.interface, packet.destination);
             if self.dump {
                 let report = Report::dump(self.generation, packet, frame.length, self.last);
                 self.outbox.push(report, self.last);
@@ -218,7 +243,7 @@ impl Listener {
         match order {
             Order::Doors(doors) => self.set_doors(doors),
             Order::Sequence(door, sequence) => self.engine.set_sequence(door, sequence),
-            Order::Locals(locals) => self.locals = locals,
+            Order::Reach(reach) => self.reach = reach,
             Order::Counters(answer) => {
                 // Whoever asked may have stopped waiting.
                 answer.send(self.counters()).ok();

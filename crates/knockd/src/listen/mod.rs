@@ -196,7 +196,7 @@ impl PacketSide {
             sequences,
             max_attempts,
         };
-        let listener = Remote::start(ring, listeners_end, doors, watch.locals(), dump)
+        let listener = Remote::start(ring, listeners_end, doors, watch.reach(), (only_ipv4, dump))
             .map_err(StartError::Inside)?;
         let mut side = Self {
             reports,
@@ -302,7 +302,7 @@ impl PacketSide {
     /// Lets filter and listener follow the interfaces.
     fn follow(&mut self) {
         self.attach();
-        self.listener.tell(Order::Locals(self.watch.locals()));
+        self.listener.tell(Order::Reach(self.watch.reach()));
         self.tell_changes();
     }
 

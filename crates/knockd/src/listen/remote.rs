@@ -1,9 +1,7 @@
 //! The listener from outside: its thread, and orders to it.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,7 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::Counters;
-use super::listener::{Doors, Listener, Order, Start};
+use super::listener::{Doors, Listener, Order, Reach, Start};
 
 /// How long an answer of the listener is waited for.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -27,13 +25,13 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// Starts a listener that sends its reports to `reports`.
+    /// Starts a listener that sends its reports to `reports`; the switches are `-4` and `-D`.
     pub(super) fn start(
         ring: Ring,
         reports: OwnedFd,
         doors: Doors,
-        locals: Arc<[(u32, IpAddr)]>,
-        dump: bool,
+        reach: Reach,
+        (only_ipv4, dump): (bool, bool),
     ) -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (orders, receiver) = channel();
@@ -43,7 +41,8 @@ impl Remote {
             orders: receiver,
             wake: wake.try_clone()?,
             doors,
-            locals,
+            reach,
+            only_ipv4,
             dump,
             seed: [random()?, random()?],
         });

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use super::links::{Link, Links};
+use super::listener::Reach;
 use super::{ANY, InterfaceChange};
 
 /// Follows the interfaces that were asked for.
@@ -52,13 +53,23 @@ impl Watch {
             return None;
         }
         let indices = self.names.iter().filter_map(|name| self.links.index(name));
-        Some(indices.collect())
+        let mut indices: Vec<_> = indices.collect();
+        indices.sort_unstable();
+        Some(indices)
+    }
+
+    /// What the listener must know of the interfaces that count.
+    pub(super) fn reach(&self) -> Reach {
+        Reach {
+            interfaces: self.scope().map(Arc::from),
+            locals: self.locals(),
+        }
     }
 
     /// The own addresses of the interfaces that count, sorted. As in the original, an address
     /// counts where it is, not where else packets to it may come in: so a bridge and its ports,
     /// or a VLAN and what carries it, do not hear the same packet twice.
-    pub(super) fn locals(&self) -> Arc<[(u32, IpAddr)]> {
+    fn locals(&self) -> Arc<[(u32, IpAddr)]> {
         let any = self.is_any();
         let links = self.links.all().iter();
         let counting = links.filter(|(_, link)| any || self.names.contains(&link.name));
