@@ -1,0 +1,262 @@
+//! The keeper in virtual time: rows 42, 46 to 52, 73 and 74 of the original's behaviour.
+
+use std::sync::Arc;
+
+use knock_core::config;
+use knock_core::door::DoorId;
+
+use super::*;
+
+const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 1));
+
+/// A keeper with one door, its clock, and what it has asked for so far.
+struct Bench {
+    keeper: Keeper,
+    doors: Generations,
+    lines: Vec<String>,
+    running: Vec<Job>,
+    now: Timestamp,
+}
+
+impl Bench {
+    fn new(keys: &str, commands: usize) -> Self {
+        let text = format!("[A]\nsequence = 7000\ntcpflags = syn\n{keys}\n");
+        let parsed = config::parse(text.as_bytes(), &|_, _| None);
+        let doors = parsed.config.expect("a configuration").doors.into();
+        Self {
+            keeper: Keeper::new(Limits { commands }),
+            doors: Generations::new(doors),
+            lines: Vec::new(),
+            running: Vec::new(),
+            now: Timestamp::from_millis(1_000_000),
+        }
+    }
+
+    fn open(&mut self) {
+        let door = self.doors.find(1, DoorId(0)).unwrap();
+        self.keeper.handle_opening(door, SOURCE, self.now);
+        self.poll();
+    }
+
+    /// Lets `millis` pass, with every time-out at its time.
+    fn pass(&mut self, millis: u64) {
+        let end = self.now.saturating_add(Duration::from_millis(millis));
+        while let Some(due) = self.keeper.poll_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.keeper.handle_timeout(self.now);
+            self.poll();
+        }
+        self.now = end;
+    }
+
+    /// Ends the command that has run for longest.
+    fn end(&mut self, end: End) {
+        let job = self.running.remove(0);
+        self.keeper.handle_end(job.id, job.occasion, end, self.now);
+        self.poll();
+    }
+
+    fn poll(&mut self) {
+        while let Some(action) = self.keeper.poll_action() {
+            match action {
+                Action::Log(line) => self.lines.push(line.message(None)),
+                Action::Run(job) => self.running.push(job),
+            }
+        }
+    }
+
+    fn commands(&self) -> Vec<&str> {
+        self.running
+            .iter()
+            .map(|job| job.command.as_str())
+            .collect()
+    }
+
+    fn stop(&mut self) {
+        self.keeper.stop(self.now);
+        self.poll();
+    }
+}
+
+const RECIPE: &str = "start_command = open %IP%\nstop_command = close %IP%";
+
+#[test]
+fn a_door_closes_its_time_after_its_start_command_has_ended() {
+    let mut bench = Bench::new(&format!("{RECIPE}\ncmd_timeout = 5"), 8);
+    bench.open();
+    assert_eq!(bench.commands(), ["open 10.77.0.1"]);
+    bench.pass(3_000);
+    bench.end(End::Exited(0));
+    bench.pass(4_999);
+    assert_eq!(bench.commands(), [""; 0]);
+    bench.pass(1);
+    assert_eq!(bench.commands(), ["close 10.77.0.1"]);
+    bench.end(End::Exited(0));
+    assert!(bench.keeper.is_idle());
+    assert_eq!(
+        bench.lines,
+        [
+            "10.77.0.1: A: OPEN SESAME",
+            "A: running command: open 10.77.0.1",
+            "10.77.0.1: A: command timeout",
+            "A: running command: close 10.77.0.1"
+        ]
+    );
+}
+
+#[test]
+fn without_cmd_timeout_ten_seconds_pass() {
+    let mut bench = Bench::new(RECIPE, 8);
+    bench.open();
+    bench.end(End::Exited(0));
+    bench.pass(9_999);
+    assert!(bench.running.is_empty());
+    bench.pass(1);
+    assert_eq!(bench.running.len(), 1);
+}
+
+#[test]
+fn the_stop_command_runs_also_when_the_start_command_failed() {
+    let mut bench = Bench::new(RECIPE, 8);
+    bench.open();
+    bench.end(End::Exited(1));
+    bench.pass(10_000);
+    assert_eq!(bench.commands(), ["close 10.77.0.1"]);
+    bench.end(End::Killed(9));
+    assert_eq!(
+        bench.lines[2..],
+        [
+            "A: command returned non-zero status code (1)",
+            "10.77.0.1: A: command timeout",
+            "A: running command: close 10.77.0.1",
+            "A: command was killed by signal 9"
+        ]
+    );
+}
+
+#[test]
+fn a_stop_command_alone_runs_nothing() {
+    let mut bench = Bench::new("stop_command = close %IP%", 8);
+    bench.open();
+    assert!(bench.running.is_empty() && bench.keeper.is_idle());
+    assert_eq!(bench.lines, ["10.77.0.1: A: OPEN SESAME"]);
+}
+
+#[test]
+fn knocking_again_runs_both_commands_again() {
+    let mut bench = Bench::new(RECIPE, 8);
+    bench.open();
+    bench.end(End::Exited(0));
+    bench.pass(2_000);
+    bench.open();
+    bench.end(End::Exited(0));
+    bench.pass(8_000);
+    assert_eq!(bench.running.len(), 1);
+    bench.pass(2_000);
+    assert_eq!(bench.running.len(), 2);
+}
+
+#[test]
+fn a_command_that_grows_too_long_runs_neither_it_nor_the_other() {
+    let long = "%IP% ".repeat(800);
+    let mut bench = Bench::new(&format!("start_command = {long}"), 8);
+    bench.open();
+    assert_eq!(
+        bench.lines[1..],
+        ["error: parsed start command has been truncated! --> won't execute it"]
+    );
+    let mut bench = Bench::new(&format!("command = x\nstop_command = {long}"), 8);
+    bench.open();
+    assert!(bench.running.is_empty());
+    assert_eq!(
+        bench.lines[1..],
+        ["error: parsed stop command has been truncated! --> won't execute start command"]
+    );
+}
+
+#[test]
+fn commands_beyond_the_limit_wait_and_closing_goes_first() {
+    let mut bench = Bench::new(&format!("{RECIPE}\ncmd_timeout = 1"), 1);
+    bench.open();
+    bench.end(End::Exited(0));
+    bench.open();
+    bench.open();
+    assert_eq!(bench.commands(), ["open 10.77.0.1"]);
+    bench.pass(1_000);
+    bench.end(End::Exited(0));
+    assert_eq!(bench.commands(), ["close 10.77.0.1"]);
+    bench.end(End::Exited(0));
+    assert_eq!(bench.commands(), ["open 10.77.0.1"]);
+    assert!(
+        bench
+            .lines
+            .iter()
+            .any(|line| line.ends_with("this one waits"))
+    );
+}
+
+#[test]
+fn openings_without_end_are_bounded_in_commands_lines_and_memory() {
+    let mut bench = Bench::new("command = open %IP%", 4);
+    for _ in 0..100_000 {
+        bench.open();
+    }
+    let (grants, running, waiting) = bench.keeper.counts();
+    assert_eq!((running, waiting, grants), (4, 1024, 1028));
+    assert!(bench.lines.len() <= 2_000);
+    let (left_out, refused) = bench.keeper.losses();
+    assert_eq!(refused, 100_000 - 1028);
+    assert!(left_out > 100_000);
+}
+
+#[test]
+fn at_the_stop_everything_that_is_open_closes_at_once() {
+    let mut bench = Bench::new(&format!("{RECIPE}\ncmd_timeout = 3600"), 8);
+    bench.open();
+    bench.end(End::Exited(0));
+    bench.open();
+    bench.end(End::Exited(0));
+    bench.open();
+    bench.stop();
+    assert_eq!(
+        bench.commands(),
+        ["open 10.77.0.1", "close 10.77.0.1", "close 10.77.0.1"]
+    );
+    bench.end(End::Exited(0));
+    assert_eq!(bench.commands(), ["close 10.77.0.1"; 3]);
+    for _ in 0..3 {
+        bench.end(End::Exited(0));
+    }
+    assert!(bench.keeper.is_idle());
+}
+
+#[test]
+fn a_start_command_that_hangs_at_the_stop_does_not_keep_the_door_open() {
+    let mut bench = Bench::new(RECIPE, 1);
+    bench.open();
+    bench.stop();
+    assert_eq!(bench.commands(), ["open 10.77.0.1"]);
+    bench.keeper.stop_all(bench.now);
+    bench.poll();
+    assert_eq!(bench.commands(), ["open 10.77.0.1", "close 10.77.0.1"]);
+    bench.end(End::Killed(15));
+    assert!(!bench.keeper.is_idle(), "the stop command still runs");
+    bench.end(End::Exited(0));
+    assert!(bench.keeper.is_idle());
+}
+
+#[test]
+fn a_report_of_the_generation_before_means_the_door_of_before() {
+    let old: Arc<[_]> = Bench::new("command = old", 1).doors.now().clone();
+    let new: Arc<[_]> = Bench::new("command = new", 1).doors.now().clone();
+    let mut doors = Generations::new(old);
+    doors.replace(new);
+    let start = |generation| {
+        let door = doors.find(generation, DoorId(0))?;
+        Some(door.action.v4.as_ref()?.start.to_string())
+    };
+    assert_eq!(start(1).as_deref(), Some("old"));
+    assert_eq!(start(2).as_deref(), Some("new"));
+    assert_eq!(start(0), None);
+    assert!(doors.find(2, DoorId(1)).is_none());
+}
