@@ -2,11 +2,16 @@
 //! library.
 #![forbid(unsafe_code)]
 
+mod bucket;
+pub mod cli;
 pub mod config_file;
 pub mod ctl;
+pub mod daemon;
 pub mod diagnostics;
+pub mod keeper;
 pub mod lab;
 pub mod listen;
+pub mod log;
 pub mod names;
 pub mod pcap;
 pub mod services;

@@ -1,4 +1,8 @@
 //! `knockd`: see the manual page.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    knockd::daemon::main(std::env::args_os())
+}

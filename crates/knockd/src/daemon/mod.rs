@@ -1,0 +1,125 @@
+//! `knockd` itself: from the command line to its exit status.
+//!
+//! Everything that can fail fails before the daemon goes into the background: on standard error,
+//! with exit status 1.
+
+mod background;
+mod one_time;
+mod pidfile;
+mod runner;
+mod scribe;
+mod serve;
+mod settings;
+mod status;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::config_file::{LoadError, load};
+use crate::diagnostics;
+use crate::listen::StartError;
+use crate::services::Services;
+
+use background::Stage;
+use pidfile::PidfileError;
+use serve::Daemon;
+use settings::Settings;
+
+/// Why the daemon did not start.
+#[derive(Debug)]
+enum Failure {
+    /// The configuration.
+    Config(LoadError),
+    /// A one-time sequence file: which, of which door, and why.
+    OneTime(one_time::Failure),
+    /// Packets cannot be seen.
+    Listen(StartError),
+    /// Another instance holds the pidfile.
+    Running(PathBuf, Option<u32>),
+    /// Something that the daemon needs of the system: what, and why not.
+    System(&'static str, io::Error),
+}
+
+/// Runs `knockd` with these arguments, the first of which is its name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to be told that nobody reads.
+            error.print().ok();
+            return u8::try_from(error.exit_code()).unwrap_or(2).into();
+        }
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            crate::log::to_stderr(failure.to_string().trim_end());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut cli: Cli) -> Result<ExitCode, Failure> {
+    // Under a service manager that waits to be told, the process that it started must stay.
+    let stage = background::stage();
+    if cli.daemon && stage == Stage::Foreground && std::env::var_os("NOTIFY_SOCKET").is_none() {
+        let code = background::start().map_err(|e| Failure::System("go into the background", e))?;
+        return Ok(code);
+    }
+    // On kernels that cannot do it, commands inherit what we inherited; nothing of ours.
+    knock_sys::close_inherited_on_exec().ok();
+    for operand in &cli.operands {
+        let operand = operand.to_string_lossy();
+        crate::log::to_stderr(&format!(
+            "knockd: '{operand}' means nothing here and is ignored"
+        ));
+    }
+    // The daemon may change its folder, and a reload must find the same file.
+    cli.config = std::path::absolute(&cli.config).unwrap_or(cli.config);
+    let loaded = load(&cli.config, &Services::system()).map_err(Failure::Config)?;
+    if !loaded.diagnostics.is_empty() {
+        let color = io::IsTerminal::is_terminal(&io::stderr());
+        let text = diagnostics::render(&loaded.path, &loaded.bytes, &loaded.diagnostics, color);
+        crate::log::to_stderr(text.trim_end());
+    }
+    let settings = Settings::new(cli, &loaded.config);
+    let daemon = Daemon::new(settings, loaded.config)?;
+    Ok(daemon.run(stage))
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => write!(f, "{error}"),
+            Self::OneTime(error) => write!(f, "knockd: {error}"),
+            Self::Listen(error) => write!(f, "knockd: {error}"),
+            Self::Running(path, pid) => {
+                let path = path.display();
+                write!(f, "knockd: already running: pidfile {path} is locked")?;
+                pid.map_or(Ok(()), |pid| write!(f, " by process {pid}"))
+            }
+            Self::System(what, error) => write!(f, "knockd: cannot {what}: {error}"),
+        }
+    }
+}
+
+impl From<one_time::Failure> for Failure {
+    fn from(failure: one_time::Failure) -> Self {
+        Self::OneTime(failure)
+    }
+}
+
+impl From<(PathBuf, PidfileError)> for Failure {
+    fn from((path, error): (PathBuf, PidfileError)) -> Self {
+        match error {
+            PidfileError::Running(pid) => Self::Running(path, pid),
+            PidfileError::Io(error) => Self::System("write the pidfile", error),
+        }
+    }
+}

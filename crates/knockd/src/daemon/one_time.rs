@@ -1,0 +1,304 @@
+//! One-time sequences on the disk: which line is the current one, and striking it off.
+//!
+//! A line is struck off, and that is on the disk, before anything else happens for it. The file
+//! may have been edited meanwhile: what is struck off is the line that was knocked, wherever it
+//! stands now, and never another one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use knock_core::door::{Door, DoorId, SequenceSource};
+use knock_core::one_time::{self, OneTime};
+use knock_core::sequence::Sequence;
+
+use crate::config_file::reason;
+use crate::log::{Level, Line};
+
+/// Why a door's file cannot be used at the start.
+#[derive(Debug)]
+pub(super) struct Failure {
+    door: String,
+    path: PathBuf,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    Io(io::Error),
+    /// No line is left.
+    Empty,
+}
+
+/// The one-time doors of a configuration, and their current sequences.
+#[derive(Debug, Default)]
+pub(super) struct OneTimeDoors {
+    doors: BTreeMap<DoorId, File>,
+}
+
+#[derive(Debug)]
+struct File {
+    name: String,
+    path: PathBuf,
+    current: Option<Sequence>,
+}
+
+impl OneTimeDoors {
+    /// Reads the files of all one-time doors. The lines are about what was skipped in them.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or has no sequence left.
+    pub(super) fn open(doors: &Arc<[Door]>) -> Result<(Self, Vec<Line>), Failure> {
+        let mut opened = Self::default();
+        let mut lines = Vec::new();
+        for (id, door) in (0..=u16::MAX).zip(doors.iter()) {
+            let SequenceSource::OneTime(path) = &door.trigger.source else {
+                continue;
+            };
+            let path = PathBuf::from(path);
+            let fail = |why| Failure {
+                door: door.name.clone(),
+                path: path.clone(),
+                why,
+            };
+            let bytes = std::fs::read(&path).map_err(|error| fail(Why::Io(error)))?;
+            let read = one_time::parse(&bytes);
+            lines.extend(complaints(&door.name, &path, &read));
+            let current = read.current.ok_or_else(|| fail(Why::Empty))?;
+            let file = File {
+                name: door.name.clone(),
+                path,
+                current: Some(current.sequence),
+            };
+            opened.doors.insert(DoorId(id), file);
+        }
+        Ok((opened, lines))
+    }
+
+    /// The current sequence of every one-time door.
+    pub(super) fn sequences(&self) -> Vec<(DoorId, Option<Sequence>)> {
+        let of = |(id, file): (&DoorId, &File)| (*id, file.current.clone());
+        self.doors.iter().map(of).collect()
+    }
+
+    /// The current sequence of `door` was knocked: strikes it off, and gives the door's next one
+    /// and what the log is to say. `None` if no such door is there (any more).
+    pub(super) fn spend(&mut self, door: &Door) -> Option<Spent> {
+        let SequenceSource::OneTime(path) = &door.trigger.source else {
+            return None;
+        };
+        let is_it = |file: &File| file.name == door.name && file.path.as_os_str() == path.as_str();
+        let (id, file) = self.doors.iter_mut().find(|(_, file)| is_it(file))?;
+        let id = *id;
+        let spent = file.current.take();
+        let struck = spent.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+        let next = struck.and_then(|spent| strike(&file.path, &spent));
+        Some(match next {
+            Ok(next) => {
+                let mut lines = Vec::new();
+                if next.is_none() {
+                    let text = format!(
+                        "no more sequences left in the one time sequences file for door {} \
+                         --> disabling the door",
+                        file.name
+                    );
+                    lines.push(Line::new(Level::Warning, "one-time", text));
+                }
+                file.current.clone_from(&next);
+                Spent {
+                    door: id,
+                    is_struck: true,
+                    next,
+                    lines,
+                }
+            }
+            Err(error) => {
+                let text = format!(
+                    "error while disabling used one time sequence for door {} \
+                     --> disabling the door",
+                    file.name
+                );
+                let why = format!("{}: {}", file.path.display(), reason(&error));
+                Spent {
+                    door: id,
+                    is_struck: false,
+                    next: None,
+                    lines: vec![
+                        Line::new(Level::Error, "one-time", text),
+                        Line::new(Level::Error, "one-time", why),
+                    ],
+                }
+            }
+        })
+    }
+}
+
+/// What came of a one-time opening.
+#[derive(Debug)]
+pub(super) struct Spent {
+    /// The door's number now.
+    pub(super) door: DoorId,
+    /// Whether the line is struck off.
+    pub(super) is_struck: bool,
+    /// What the door wants next; `None` shuts it.
+    pub(super) next: Option<Sequence>,
+    pub(super) lines: Vec<Line>,
+}
+
+/// Strikes off the first line that is not spent and has the sequence `spent`, durably, and gives
+/// the first sequence after that.
+fn strike(path: &PathBuf, spent: &Sequence) -> io::Result<Option<Sequence>> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let bytes = std::fs::read(path)?;
+    let offset = find(&bytes, spent).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            "the line that was used is no longer there",
+        )
+    })?;
+    file.write_all_at(b"#", u64::try_from(offset).map_err(io::Error::other)?)?;
+    file.sync_data()?;
+    let bytes = std::fs::read(path)?;
+    Ok(one_time::parse(&bytes).current.map(|line| line.sequence))
+}
+
+/// Where the first usable line with this sequence begins. Lines before it may have been added
+/// since; they stay.
+fn find(bytes: &[u8], spent: &Sequence) -> Option<usize> {
+    let mut rest = bytes.to_vec();
+    loop {
+        let line = one_time::parse(&rest).current?;
+        if line.sequence == *spent {
+            return Some(line.offset);
+        }
+        *rest.get_mut(line.offset)? = b'#';
+    }
+}
+
+fn complaints(door: &str, path: &std::path::Path, read: &OneTime) -> Vec<Line> {
+    let complain = |bad: &one_time::BadLine| {
+        let text = format!(
+            "{}:{}: {}; the line is skipped (door {door})",
+            path.display(),
+            bad.number,
+            bad.problem
+        );
+        Line::new(Level::Warning, "one-time", text)
+    };
+    read.bad.iter().map(complain).collect()
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { door, path, why } = self;
+        write!(f, "door {door}: {}: ", path.display())?;
+        match why {
+            Why::Io(error) => f.write_str(&reason(error)),
+            Why::Empty => f.write_str("no one-time sequence is left in the file"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use knock_core::config;
+    use std::path::Path;
+
+    fn doors(path: &Path) -> Arc<[Door]> {
+        let path = path.display();
+        let text = format!("[A]\none_time_sequences = {path}\ntcpflags = syn\ncommand = x\n");
+        let parsed = config::parse(text.as_bytes(), &|_, _| None);
+        parsed.config.expect("a configuration").doors.into()
+    }
+
+    fn text(sequence: &Option<Sequence>) -> Option<String> {
+        sequence.as_ref().map(ToString::to_string)
+    }
+
+    #[test]
+    fn each_line_is_struck_off_in_its_turn_and_the_last_shuts_the_door() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        std::fs::write(&path, " 7000,8000\n# a comment\n7100,8100:udp\n").unwrap();
+        let doors = doors(&path);
+        let (mut opened, lines) = OneTimeDoors::open(&doors).unwrap();
+        assert!(lines.is_empty());
+        let current = opened.sequences();
+        assert_eq!(text(&current[0].1).as_deref(), Some("7000,8000"));
+        let spent = opened.spend(&doors[0]).unwrap();
+        assert_eq!(text(&spent.next).as_deref(), Some("7100,8100:udp"));
+        let spent = opened.spend(&doors[0]).unwrap();
+        assert_eq!((spent.is_struck, spent.next), (true, None));
+        assert!(
+            spent.lines[0]
+                .message(None)
+                .starts_with("no more sequences left")
+        );
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "#7000,8000\n# a comment\n#100,8100:udp\n");
+        let shut = opened.spend(&doors[0]).unwrap();
+        assert!(!shut.is_struck);
+    }
+
+    #[test]
+    fn a_bad_line_is_reported_and_never_struck_off_for_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        std::fs::write(&path, "nonsense\n7000,8000\n7100\n").unwrap();
+        let doors = doors(&path);
+        let (mut opened, lines) = OneTimeDoors::open(&doors).unwrap();
+        assert!(lines[0].message(None).contains("lines:1: "));
+        assert!(opened.spend(&doors[0]).unwrap().is_struck);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "nonsense\n#000,8000\n7100\n");
+    }
+
+    #[test]
+    fn lines_that_were_added_meanwhile_are_not_spent_instead() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        std::fs::write(&path, "7000,8000\n").unwrap();
+        let doors = doors(&path);
+        let (mut opened, _) = OneTimeDoors::open(&doors).unwrap();
+        std::fs::write(&path, "7100,8100\n7000,8000\n").unwrap();
+        let spent = opened.spend(&doors[0]).unwrap();
+        assert_eq!(text(&spent.next).as_deref(), Some("7100,8100"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "7100,8100\n#000,8000\n");
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_struck_off_shuts_the_door() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        std::fs::write(&path, "7000,8000\n7100\n").unwrap();
+        let doors = doors(&path);
+        let (mut opened, _) = OneTimeDoors::open(&doors).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let spent = opened.spend(&doors[0]).unwrap();
+        assert_eq!((spent.is_struck, spent.next), (false, None));
+        assert!(
+            spent.lines[0]
+                .message(None)
+                .starts_with("error while disabling")
+        );
+    }
+
+    #[test]
+    fn a_file_without_a_sequence_keeps_the_daemon_from_starting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        assert!(OneTimeDoors::open(&doors(&path)).is_err());
+        std::fs::write(&path, "# all spent\n#7000\n").unwrap();
+        let failure = OneTimeDoors::open(&doors(&path)).unwrap_err().to_string();
+        assert!(
+            failure.ends_with("no one-time sequence is left in the file"),
+            "{failure}"
+        );
+    }
+}

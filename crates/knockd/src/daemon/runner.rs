@@ -1,0 +1,143 @@
+//! Runs commands: `/bin/sh -c`, each in a process group of its own, with nothing of the daemon's
+//! but its standard output and error.
+
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::unistd::{Uid, User};
+
+use super::background;
+use crate::config_file::reason;
+use crate::keeper::{End, Job, JobId, Occasion};
+use crate::log::{Level, Line};
+
+/// The commands that run.
+#[derive(Debug, Default)]
+pub(super) struct Runner {
+    running: Vec<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    id: JobId,
+    occasion: Occasion,
+    child: Child,
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) id: JobId,
+    pub(super) occasion: Occasion,
+    pub(super) end: End,
+}
+
+impl Runner {
+    /// Starts a command. If that fails, the line says why.
+    pub(super) fn start(&mut self, job: &Job) -> Result<(), Line> {
+        let spawned = command(job).and_then(|mut command| command.spawn());
+        match spawned {
+            Ok(child) => {
+                self.running.push(Running {
+                    id: job.id,
+                    occasion: job.occasion,
+                    child,
+                });
+                Ok(())
+            }
+            Err(error) => {
+                let text = format!("error: command fork failed! ({})", reason(&error));
+                let line = Line::of_door(&job.door.name, "command-failed", &text);
+                Err(line.about(job.source).at(Level::Error))
+            }
+        }
+    }
+
+    /// Takes the commands that have ended since it was last asked. Never waits.
+    pub(super) fn reap(&mut self) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        self.running.retain_mut(|running| {
+            let status = match running.child.try_wait() {
+                Ok(None) => return true,
+                Ok(Some(status)) => end_of(status),
+                // Somebody else has reaped it: how it ended is not known.
+                Err(_) => End::Exited(0),
+            };
+            ended.push(Ended {
+                id: running.id,
+                occasion: running.occasion,
+                end: status,
+            });
+            false
+        });
+        ended
+    }
+}
+
+fn end_of(status: ExitStatus) -> End {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => End::Exited(code),
+        (None, Some(signal)) => End::Killed(signal),
+        (None, None) => End::Exited(0),
+    }
+}
+
+fn command(job: &Job) -> io::Result<Command> {
+    let family = if job.source.is_ipv4() {
+        "inet"
+    } else {
+        "inet6"
+    };
+    let event = match job.occasion {
+        Occasion::Start => "start",
+        Occasion::Stop => "stop",
+    };
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", job.command.as_str()])
+        .stdin(Stdio::null())
+        .process_group(0)
+        .env_remove(background::MARK)
+        .env_remove("NOTIFY_SOCKET")
+        .env("KNOCK_IP", job.source.to_string())
+        .env("KNOCK_DOOR", &job.door.name)
+        .env("KNOCK_FAMILY", family)
+        .env("KNOCK_EVENT", event);
+    if let Some(name) = &job.door.action.user {
+        run_as(&mut command, name)?;
+    }
+    Ok(command)
+}
+
+/// Lets `command` run as the account `name`, or with the user id that it is, in that account's
+/// group and in no other.
+fn run_as(command: &mut Command, name: &str) -> io::Result<()> {
+    let by_id = || name.parse().ok().map(Uid::from_raw).map(User::from_uid);
+    let user = match User::from_name(name).map_err(io::Error::from)? {
+        Some(user) => Some(user),
+        None => by_id().transpose().map_err(io::Error::from)?.flatten(),
+    };
+    let user = user.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no account '{name}'"),
+        )
+    })?;
+    let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+    if (uid, gid)
+        == (
+            nix::unistd::geteuid().as_raw(),
+            nix::unistd::getegid().as_raw(),
+        )
+    {
+        return Ok(());
+    }
+    // As root, this leaves the supplementary groups too.
+    command.uid(uid).gid(gid);
+    command
+        .env("HOME", &user.dir)
+        .env("USER", &user.name)
+        .env("LOGNAME", &user.name);
+    Ok(())
+}

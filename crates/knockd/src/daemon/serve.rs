@@ -1,0 +1,505 @@
+//! The running daemon: one loop that waits for signals, reports, the ends of commands and time.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use knock_core::config::Config;
+use knock_core::door::{Door, SequenceSource};
+use knock_core::sequence::Protocol;
+use knock_core::time::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
+
+use super::background::{self, Stage};
+use super::one_time::OneTimeDoors;
+use super::pidfile::{Pidfile, PidfileError};
+use super::runner::Runner;
+use super::scribe::Scribe;
+use super::settings::Settings;
+use super::{Failure, status};
+use crate::config_file::{LoadError, Loaded, load, reason};
+use crate::diagnostics;
+use crate::keeper::{Action, DoorRef, End, Generations, Keeper, Limits};
+use crate::listen::{
+    self, DefaultInterface, InterfaceChange, Notice, PacketSide, Problem, Report, ReportKind, Setup,
+};
+use crate::log::{Level, Line};
+use crate::services::Services;
+
+/// At a stop, how long start commands may take to end before they are closed over their heads.
+const PATIENCE_WITH_STARTS: Duration = Duration::from_secs(3);
+
+/// At a stop, how long everything may take. Service managers wait longer.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+type Signals = SignalDelivery<UnixStream, SignalOnly>;
+
+/// The daemon.
+pub(super) struct Daemon {
+    settings: Settings,
+    doors: Generations,
+    one_time: OneTimeDoors,
+    side: PacketSide,
+    keeper: Keeper,
+    runner: Runner,
+    scribe: Scribe,
+    signals: Signals,
+    pidfile: Option<Pidfile>,
+    ending: Option<Ending>,
+}
+
+/// The daemon is to end.
+#[derive(Copy, Clone, Debug)]
+struct Ending {
+    code: u8,
+    /// When start commands are waited for no longer; `None` after that.
+    starts: Option<Timestamp>,
+    /// When nothing is waited for any longer.
+    all: Timestamp,
+}
+
+impl Daemon {
+    /// Gets hold of everything that it needs.
+    pub(super) fn new(settings: Settings, config: Config) -> Result<Self, Failure> {
+        let signals = signals().map_err(|error| Failure::System("receive signals", error))?;
+        let doors: Arc<[Door]> = config.doors.into();
+        let (one_time, lines) = OneTimeDoors::open(&doors)?;
+        let doors = Generations::new(doors);
+        let side = PacketSide::start(Setup {
+            generation: doors.number(),
+            doors: Arc::clone(doors.now()),
+            sequences: one_time.sequences(),
+            max_attempts: settings.max_attempts,
+            interfaces: settings.interfaces.names.clone(),
+            only_ipv4: settings.cli.only_ip_v4,
+            dump: settings.cli.debug,
+        });
+        let side = side.map_err(Failure::Listen)?;
+        if settings.background {
+            let settled = background::settle();
+            settled.map_err(|error| Failure::System("go into the background", error))?;
+        }
+        let scribe = Scribe::open(settings.log.clone(), settings.cli.lookup);
+        let scribe = scribe.map_err(|error| Failure::System("look up names", error))?;
+        let mut daemon = Self {
+            keeper: Keeper::new(Limits {
+                commands: settings.max_commands,
+            }),
+            settings,
+            doors,
+            one_time,
+            side,
+            runner: Runner::default(),
+            scribe,
+            signals,
+            pidfile: None,
+            ending: None,
+        };
+        daemon.lock_pidfile()?;
+        lines.into_iter().for_each(|line| daemon.log(line));
+        Ok(daemon)
+    }
+
+    /// Runs until a signal ends it; gives the exit status.
+    pub(super) fn run(mut self, stage: Stage) -> ExitCode {
+        self.say_hello();
+        if stage == Stage::Background
+            && let Err(error) = background::ready()
+        {
+            let text = format!("cannot leave the terminal: {error}");
+            self.scribe.note(Level::Warning, "background", text);
+        }
+        tell_manager(&[NotifyState::Ready]);
+        let code = loop {
+            self.perform();
+            if let Some(ending) = self.ending.filter(|_| self.keeper.is_idle()) {
+                break ending.code;
+            }
+            if let Err(error) = self.wait() {
+                let text = format!("cannot wait for events: {error}");
+                self.scribe.note(Level::Error, "daemon", text);
+                self.end(1);
+            }
+            self.handle_signals();
+            self.handle_side();
+            if let Some(code) = self.handle_timeout() {
+                break code;
+            }
+        };
+        self.scribe.finish();
+        self.side.stop();
+        drop(self.pidfile);
+        code.into()
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&mut self) -> io::Result<()> {
+        let due = [
+            self.keeper.poll_timeout(),
+            self.scribe.poll_timeout(),
+            self.ending
+                .map(|ending| ending.starts.unwrap_or(ending.all)),
+        ];
+        let now = listen::now();
+        let due = due.into_iter().flatten().min();
+        let timeout = due.map(|due| timespec(due.saturating_since(now)));
+        let [reports, links] = self.side.fds();
+        let sources = [
+            Some(self.signals.get_read().as_fd()),
+            Some(reports),
+            Some(links),
+        ];
+        let sources = sources.into_iter().chain([self.scribe.fd()]).flatten();
+        let mut fds: Vec<_> = sources
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Does what the keeper says.
+    fn perform(&mut self) {
+        while let Some(action) = self.keeper.poll_action() {
+            match action {
+                Action::Log(line) => self.log(line),
+                Action::Run(job) => {
+                    if let Err(line) = self.runner.start(&job) {
+                        self.log(line);
+                        let now = listen::now();
+                        self.keeper
+                            .handle_end(job.id, job.occasion, End::NotStarted, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle_signals(&mut self) {
+        let pending: Vec<_> = self.signals.pending().collect();
+        for signal in pending {
+            match signal {
+                SIGCHLD => self.reap(),
+                SIGHUP => self.reload(),
+                SIGUSR1 => self.say_status(),
+                SIGINT => self.end(2),
+                _ => self.end(15),
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        for ended in self.runner.reap() {
+            let now = listen::now();
+            self.keeper
+                .handle_end(ended.id, ended.occasion, ended.end, now);
+        }
+    }
+
+    fn handle_side(&mut self) {
+        self.side.handle_readable();
+        while let Some(notice) = self.side.poll_notice() {
+            match notice {
+                Notice::Report(report) => self.handle_report(&report),
+                Notice::Interface { name, change } => {
+                    let level = match change {
+                        InterfaceChange::Absent
+                        | InterfaceChange::Gone
+                        | InterfaceChange::Down
+                        | InterfaceChange::NoAddress => Level::Warning,
+                        _ => Level::Info,
+                    };
+                    let text = format!("interface {name} {change}");
+                    self.scribe.note(level, "interface", text);
+                }
+                Notice::Problem(problem) => {
+                    let text = format!("error: {problem}");
+                    self.scribe.note(Level::Error, "listener", text);
+                    if matches!(problem, Problem::ListenerEnded) {
+                        // Deaf, it is of no use; whoever watches over it can start it again.
+                        self.end(1);
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle_report(&mut self, report: &Report) {
+        match report.kind {
+            ReportKind::LeftOut { lines } => {
+                let text = format!("{lines} log lines about knocks were left out");
+                return self.scribe.note(Level::Info, "left-out", text);
+            }
+            ReportKind::Dump { packet, bytes } => {
+                let time = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+                let protocol = packet.protocol;
+                let from = format!("{}:{}", packet.source, packet.source_port);
+                let to = format!("{}:{}", packet.destination, packet.destination_port);
+                let text = format!("{time}: {protocol}: {from} -> {to} {bytes} bytes");
+                return crate::log::to_stdout(&text);
+            }
+            _ => {}
+        }
+        let Some(door) = self.doors.find(report.generation, report.door) else {
+            let text = "error: the listener reported a door that does not exist";
+            return self.scribe.note(Level::Error, "listener", text);
+        };
+        let line = |event, text: &str| Line::of_source(report.source, &door.name, event, text);
+        match report.kind {
+            ReportKind::Stage(stage) => self.log(line("stage", &format!("Stage {stage}"))),
+            ReportKind::Timeout { stage } => {
+                let text = format!("sequence timeout (stage {stage})");
+                self.log(line("timeout", &text));
+            }
+            ReportKind::Broken { stage, by } => {
+                let port = by.port;
+                let text = match by.protocol {
+                    Protocol::Tcp => format!("wrong knock {port}:tcp (stage {stage})"),
+                    Protocol::Udp => format!("wrong knock {port}:udp (stage {stage})"),
+                };
+                self.log(line("wrong-knock", &text).at(Level::Debug));
+            }
+            ReportKind::Opening => self.handle_opening(door, report),
+            ReportKind::LeftOut { .. } | ReportKind::Dump { .. } => {}
+        }
+    }
+
+    fn handle_opening(&mut self, door: DoorRef, report: &Report) {
+        if matches!(door.trigger.source, SequenceSource::OneTime(_)) {
+            let Some(spent) = self.one_time.spend(&door) else {
+                let text = "the door is gone since a reload; nothing was run";
+                let line = Line::of_source(report.source, &door.name, "refused", text);
+                return self.log(line.at(Level::Error));
+            };
+            self.side.set_sequence(spent.door, spent.next);
+            spent.lines.into_iter().for_each(|line| self.log(line));
+            if !spent.is_struck {
+                let text = "its one-time sequence could not be struck off; nothing was run";
+                let line = Line::of_source(report.source, &door.name, "refused", text);
+                return self.log(line.at(Level::Error));
+            }
+        }
+        self.keeper
+            .handle_opening(door, report.source, listen::now());
+        self.perform();
+    }
+
+    /// Handles what is due; gives an exit status when patience is over.
+    fn handle_timeout(&mut self) -> Option<u8> {
+        let now = listen::now();
+        self.scribe.handle_timeout(now);
+        self.keeper.handle_timeout(now);
+        let ending = self.ending.as_mut()?;
+        if ending.starts.is_some_and(|starts| starts <= now) {
+            ending.starts = None;
+            self.keeper.stop_all(now);
+        }
+        if ending.all > now {
+            return None;
+        }
+        let code = ending.code;
+        let (grants, ..) = self.keeper.counts();
+        let text = format!("{grants} commands have not ended; going without them");
+        self.scribe.note(Level::Error, "stop", text);
+        Some(code)
+    }
+
+    /// Begins the end, with this exit status. Asking again changes nothing.
+    fn end(&mut self, code: u8) {
+        if self.ending.is_some() {
+            return;
+        }
+        let now = listen::now();
+        tell_manager(&[NotifyState::Stopping]);
+        self.scribe.note(Level::Info, "stop", "shutting down");
+        self.ending = Some(Ending {
+            code,
+            starts: Some(now.saturating_add(PATIENCE_WITH_STARTS)),
+            all: now.saturating_add(PATIENCE),
+        });
+        self.keeper.stop(now);
+    }
+
+    /// Reads the configuration again. If anything is wrong with it, what runs goes on.
+    fn reload(&mut self) {
+        tell_reloading();
+        // What was opened before the signal came belongs to the configuration before it.
+        self.handle_side();
+        let path = self.settings.cli.config.clone();
+        let text = format!("re-reading config file: {}", path.display());
+        self.scribe.note(Level::Info, "reload", text);
+        match load(&path, &Services::system()) {
+            Ok(loaded) => self.adopt(loaded),
+            Err(error) => {
+                self.complain(&error);
+                self.keep_running();
+            }
+        }
+        tell_manager(&[NotifyState::Ready]);
+    }
+
+    fn adopt(&mut self, loaded: Loaded) {
+        let settings = Settings::new(self.settings.cli.clone(), &loaded.config);
+        let doors: Arc<[Door]> = loaded.config.doors.into();
+        let (one_time, lines) = match OneTimeDoors::open(&doors) {
+            Ok(opened) => opened,
+            Err(failure) => {
+                let text = format!("error: {failure}");
+                self.scribe.note(Level::Error, "reload", text);
+                return self.keep_running();
+            }
+        };
+        self.settings = settings;
+        self.reopen_log();
+        for diagnostic in &loaded.diagnostics {
+            let text = diagnostics::one_line(&loaded.path, &loaded.bytes, diagnostic);
+            self.scribe.note(Level::Warning, "reload", text);
+        }
+        lines.into_iter().for_each(|line| self.log(line));
+        if let Err(failure) = self.lock_pidfile() {
+            let text = format!("{failure}");
+            self.scribe.note(Level::Warning, "pidfile", text);
+        }
+        self.one_time = one_time;
+        self.doors.replace(doors);
+        let limits = Limits {
+            commands: self.settings.max_commands,
+        };
+        self.keeper.set_limits(limits, listen::now());
+        let sequences = self.one_time.sequences();
+        let doors = Arc::clone(self.doors.now());
+        let generation = self.doors.number();
+        let attempts = self.settings.max_attempts;
+        self.side.set_doors(generation, doors, sequences, attempts);
+        let names = self.settings.interfaces.names.clone();
+        self.side.set_interfaces(names);
+    }
+
+    /// After a reload that came to nothing: the log is opened anew all the same, so that it can
+    /// be rotated while the configuration is broken, and the interfaces are looked at.
+    fn keep_running(&mut self) {
+        let text = "the configuration that was running stays in force";
+        self.scribe.note(Level::Warning, "reload", text);
+        self.reopen_log();
+        let names = self.settings.interfaces.names.clone();
+        self.side.set_interfaces(names);
+    }
+
+    fn reopen_log(&mut self) {
+        if let Some(file) = &self.settings.log.file {
+            let text = format!("re-opening log file: {}", file.display());
+            self.scribe.note(Level::Info, "reload", text);
+        }
+        self.scribe.reopen(self.settings.log.clone());
+    }
+
+    fn complain(&mut self, error: &LoadError) {
+        match error {
+            LoadError::Mistakes {
+                path,
+                bytes,
+                diagnostics,
+            } => {
+                for diagnostic in diagnostics {
+                    let text = diagnostics::one_line(path, bytes, diagnostic);
+                    self.scribe.note(Level::Error, "reload", text);
+                }
+            }
+            other => self
+                .scribe
+                .note(Level::Error, "reload", format!("error: {other}")),
+        }
+    }
+
+    /// Takes hold of the pidfile that the settings name, and lets go of another one.
+    fn lock_pidfile(&mut self) -> Result<(), Failure> {
+        let Some(path) = self.settings.pidfile.clone() else {
+            self.pidfile = None;
+            return Ok(());
+        };
+        if self
+            .pidfile
+            .as_ref()
+            .is_some_and(|pidfile| pidfile.path() == path)
+        {
+            return Ok(());
+        }
+        match Pidfile::create(&path) {
+            Ok(pidfile) => self.pidfile = Some(pidfile),
+            Err(PidfileError::Io(error)) => {
+                let why = reason(&error);
+                let text = format!("could not create pid file {}: {why}", path.display());
+                self.scribe.note(Level::Warning, "pidfile", text);
+            }
+            Err(error) => return Err((path, error).into()),
+        }
+        Ok(())
+    }
+
+    fn say_hello(&mut self) {
+        let names = self.settings.interfaces.names.join(", ");
+        match &self.settings.interfaces.default {
+            None | Some(DefaultInterface::Eth0) => {}
+            Some(DefaultInterface::DefaultRoute(name)) => {
+                let text = format!(
+                    "no interface was named and there is no eth0: {name} has the default route"
+                );
+                self.scribe.note(Level::Info, "interface", text);
+            }
+            Some(DefaultInterface::Any) => {
+                let text = "no interface was named, and there is neither eth0 nor a default route";
+                self.scribe.note(Level::Warning, "interface", text);
+            }
+        }
+        let text = format!("starting up, listening on {names}");
+        tell_manager(&[NotifyState::Status(&text)]);
+        self.scribe.note(Level::Info, "start", text);
+        self.handle_side();
+    }
+
+    fn say_status(&mut self) {
+        let counters = self.side.counters();
+        let doors = self.doors.now().len();
+        for line in status::lines(doors, &self.keeper, &counters) {
+            self.scribe.note(Level::Info, "status", line);
+        }
+    }
+
+    fn log(&mut self, line: Line) {
+        self.scribe.line(line, listen::now());
+    }
+}
+
+/// Signals arrive as bytes in a pipe; nothing works in their handlers.
+fn signals() -> io::Result<Signals> {
+    let (read, write) = UnixStream::pair()?;
+    let wanted = [SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1];
+    SignalDelivery::with_pipe(read, write, SignalOnly, wanted)
+}
+
+/// Tells the service manager, where there is one. It may be gone.
+fn tell_manager(states: &[NotifyState<'_>]) {
+    sd_notify::notify(states).ok();
+}
+
+fn tell_reloading() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        tell_manager(&[NotifyState::Reloading, now]);
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}

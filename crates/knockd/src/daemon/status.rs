@@ -1,0 +1,35 @@
+//! The status lines of SIGUSR1.
+
+use crate::keeper::Keeper;
+use crate::listen::Counters;
+
+/// A few lines that say how the daemon is, for a person.
+pub(super) fn lines(doors: usize, keeper: &Keeper, counters: &Counters) -> Vec<String> {
+    let (grants, running, waiting) = keeper.counts();
+    let (lines_left_out, refused) = keeper.losses();
+    let left_out = counters.lines_left_out.saturating_add(lines_left_out);
+    let engine = &counters.engine;
+    vec![
+        format!(
+            "status: {doors} doors, {} attempts, {grants} grants, {running} commands running, \
+             {waiting} waiting",
+            counters.attempts
+        ),
+        format!(
+            "status: {} packets seen, {} dropped by the kernel, {} no knocks, {} knocks, \
+             {} wrong, {} too late, {} openings",
+            counters.seen,
+            counters.dropped,
+            counters.not_knocks,
+            engine.knocks,
+            engine.broken,
+            engine.timeouts,
+            engine.openings
+        ),
+        format!(
+            "status: {} attempts given up, {} openings lost, {refused} without commands, \
+             {left_out} log lines left out",
+            engine.evictions, counters.openings_lost
+        ),
+    ]
+}
