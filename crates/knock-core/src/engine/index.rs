@@ -221,11 +221,11 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Hashes in which only some bits vary, so that buckets overflow and tags collide.
+        /// Full tables are among these, so some buckets pass on what comes.
         #[test]
         fn it_finds_what_was_put_in_and_nothing_else(
             capacity in 1..100_u32,
-            operations in prop::collection::vec((0..120_u16, prop::bool::ANY), 0..300),
+            operations in prop::collection::vec((0..120_u16, prop::bool::weighted(0.8)), 0..300),
         ) {
             let mut index = Index::new(capacity, [1, 2]);
             let source = |n: u16| {
@@ -251,6 +251,10 @@ mod tests {
                 }
                 prop_assert_eq!(index.count(), places.len());
             }
+            for (n, (_, place)) in places {
+                index.remove(source(n), place);
+            }
+            prop_assert_eq!(index.count(), 0);
         }
     }
 }

@@ -36,6 +36,14 @@ fn of_doors_alike_the_first_remains_the_first() {
     assert_eq!(world.engine.attempts(), 1);
     world.set_doors(&[syn("B", "1"), a(), a()]);
     assert_eq!(world.knock("9000").log(), "A:3 A:open");
+
+    let alike = [one_time("f"), one_time("f")];
+    let mut world = World::new(&alike);
+    world.engine.set_sequence(DoorId(0), Some(sequence_of("1")));
+    world.engine.set_sequence(DoorId(1), Some(sequence_of("2")));
+    world.set_doors(&alike);
+    world.engine.set_sequence(DoorId(0), None);
+    assert_eq!(world.knock("2").log(), "A:1 A:open");
 }
 
 #[test]
