@@ -1,5 +1,5 @@
-//! Runs a case through `knock_core`: configuration, packet view, engine, one-time sequences; in
-//! virtual time, so it takes none.
+//! Runs a case through `knock_core`: configuration, kernel filter, packet view, engine, one-time
+//! sequences; in virtual time, so it takes none.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,9 +9,10 @@ use std::time::Duration;
 use knock_core::config::{self, Config, Severity};
 use knock_core::door::{Door, DoorId, SequenceSource};
 use knock_core::engine::{Engine, EventKind, Limits};
+use knock_core::filter::{self, Instruction};
 use knock_core::one_time;
 use knock_core::packet::{LinkType, Packet};
-use knock_core::sequence::Protocol;
+use knock_core::sequence::{Protocol, Sequence};
 use knock_core::time::Timestamp;
 
 use crate::Result;
@@ -109,6 +110,9 @@ fn well_known_services(name: &str, protocol: Protocol) -> Option<u16> {
 struct World {
     engine: Engine,
     doors: Vec<Door>,
+    /// The current sequence of each door.
+    sequences: Vec<Option<Sequence>>,
+    filter: Vec<Instruction>,
     files: HashMap<String, Vec<u8>>,
     now: Timestamp,
     marks: Vec<Mark>,
@@ -123,6 +127,8 @@ impl World {
         let mut world = Self {
             engine: Engine::new(&config.doors, limits, [1, 2]),
             doors: config.doors,
+            sequences: Vec::new(),
+            filter: Vec::new(),
             files,
             now: Timestamp::from_millis(1_000_000),
             marks: Vec::new(),
@@ -133,9 +139,21 @@ impl World {
     }
 
     fn give_sequences(&mut self) {
+        let fixed = |door: &Door| match &door.trigger.source {
+            SequenceSource::Fixed(sequence) => Some(sequence.clone()),
+            SequenceSource::OneTime(_) => None,
+        };
+        self.sequences = self.doors.iter().map(fixed).collect();
         for index in 0..self.doors.len() {
             self.give_sequence(index);
         }
+        self.renew_filter();
+    }
+
+    fn renew_filter(&mut self) {
+        let triggers = self.doors.iter().map(|door| &door.trigger);
+        let doors = triggers.zip(self.sequences.iter().map(Option::as_ref));
+        self.filter = filter::compile(doors, &filter::Scope::default());
     }
 
     /// Tells the engine the current line of a one-time door, as the daemon would.
@@ -147,6 +165,9 @@ impl World {
         };
         let current = self.current_line(path).map(|line| line.sequence);
         let id = DoorId(u16::try_from(index).unwrap_or(u16::MAX));
+        if let Some(place) = self.sequences.get_mut(index) {
+            place.clone_from(&current);
+        }
         self.engine.set_sequence(id, current);
     }
 
@@ -166,6 +187,7 @@ impl World {
                 *byte = b'#';
             }
             self.give_sequence(index);
+            self.renew_filter();
         }
     }
 
@@ -244,7 +266,16 @@ impl World {
         if by_link != by_type {
             return Err(format!("{knock:?} is {by_link:?} or {by_type:?}").into());
         }
-        if let Ok(packet) = by_link {
+        let metadata = filter::Metadata {
+            packet_type: 0,
+            interface: 1,
+            ether_type,
+        };
+        let passes = filter::interpret(&self.filter, &ip, metadata)
+            .map_err(|_| "the filter is no program")?;
+        if let Ok(packet) = by_link
+            && passes > 0
+        {
             let local = address::of_the_server().contains(&knock.destination);
             self.engine.handle_packet(&packet, local, self.now);
         }

@@ -82,7 +82,7 @@ fn run() -> Result<bool> {
     }
     isolate(Identity::RootIfNeeded)?;
     let started = Instant::now();
-    let mut all_well = true;
+    let (mut passed, mut failed) = (0, 0);
     for executor in Executor::ALL.into_iter().filter(|e| options.runs(*e)) {
         let mine: Vec<_> = cases.iter().filter(|c| c.runs_on(executor)).collect();
         let subject = match executor {
@@ -92,10 +92,14 @@ fn run() -> Result<bool> {
         };
         let subject = subject.map(|program| Subject { executor, program });
         let results = run_all(&mine, subject.as_ref(), options.lanes);
-        all_well &= report(executor, &mine, &results, &options);
+        report(executor, &mine, &results, &options);
+        let unexpected = results.iter().filter(|v| !v.expected).count();
+        passed += results.len() - unexpected;
+        failed += unexpected;
     }
     println!("took {:.1} s", started.elapsed().as_secs_f64());
-    Ok(all_well)
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0)
 }
 
 fn list(cases: &[Case]) {
@@ -228,7 +232,7 @@ fn judge_once(case: &Case, subject: Option<&Subject>) -> Verdict {
     }
 }
 
-fn report(executor: Executor, cases: &[&Case], verdicts: &[Verdict], options: &Options) -> bool {
+fn report(executor: Executor, cases: &[&Case], verdicts: &[Verdict], options: &Options) {
     let name = executor.name();
     for (case, verdict) in cases.iter().zip(verdicts) {
         if verdict.expected {
@@ -263,5 +267,4 @@ fn report(executor: Executor, cases: &[&Case], verdicts: &[Verdict], options: &O
         line += &format!(" ({repeated} were run twice)");
     }
     println!("{line}");
-    unexpected == 0
 }
