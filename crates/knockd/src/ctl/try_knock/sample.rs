@@ -65,6 +65,7 @@ fn introduce(story: &Story) {
          Your own network is not touched.\n\n  \
          client  {KNOCKER}, and {STRANGER} for a stranger\n  \
          server  {SERVER}, port 22 behind an nftables firewall that drops by default\n\n\
-         knockd.conf on the server:\n\n{CONFIG}",
+         knockd.conf on the server:\n\n{}",
+        CONFIG.trim_end()
     ));
 }
