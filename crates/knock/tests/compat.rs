@@ -48,6 +48,7 @@ fn sources(prefix: &str) -> Option<&'static str> {
         "engine" => "crates/knock-core/src/engine",
         "filter" => "crates/knock-core/src/filter",
         "log" => "crates/knockd/src/log",
+        "listen" => "crates/knockd/tests/listen",
         "cli" => "crates/knockd/src",
         "step" => "crates/knock/src",
         "wire" => "crates/knock/tests/wire",
