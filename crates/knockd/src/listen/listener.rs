@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
 use knock_core::door::{Door, DoorId};
 use knock_core::engine::{Engine, Limits};
-use knock_core::packet::Packet;
+use knock_core::packet::{NotAKnock, Packet};
 use knock_core::sequence::Sequence;
 use knock_core::time::Timestamp;
 use knock_sys::{PACKET_OUTGOING, Ring};
@@ -158,7 +158,7 @@ impl Listener {
             }
             self.counters.seen = self.counters.seen.saturating_add(1);
             self.last = self.last.max(clock.monotonic(frame.realtime_nanos));
-            let packet = Packet::from_ether_type(frame.ether_type, frame.bytes).ok();
+            let packet = packet_of(frame.ether_type, frame.bytes);
             // The filter does not look at the family behind a VLAN tag.
             let packet = packet.filter(|packet| !self.only_ipv4 || packet.source.is_ipv4());
             let Some(packet) = packet else {
@@ -325,4 +325,20 @@ fn timespec(nanos: u128) -> Timespec {
         tv_sec: i64::try_from(nanos / second).unwrap_or(i64::MAX),
         tv_nsec: i64::try_from(nanos % second).unwrap_or(0),
     }
+}
+
+/// The packet of a frame of the ring.
+///
+/// From Linux 6.10 on the kernel announces the innermost ether type even where it has left a VLAN
+/// tag, the inner of two, before the packet (`vlan_get_protocol_dgram` in `net/packet/af_packet.c`).
+fn packet_of(ether_type: u16, bytes: &[u8]) -> Option<Packet> {
+    let behind_tag = |_| match bytes.split_first_chunk() {
+        Some((&[_, _, high, low], rest)) if u16::from_be_bytes([high, low]) == ether_type => {
+            Packet::from_ether_type(ether_type, rest)
+        }
+        _ => Err(NotAKnock::Malformed),
+    };
+    Packet::from_ether_type(ether_type, bytes)
+        .or_else(behind_tag)
+        .ok()
 }
