@@ -7,8 +7,8 @@ use std::process::{Command, ExitCode, Output};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// Two doors on one port, one that closes by itself, one whose command fails, one that listens
-/// elsewhere, one that `knock` cannot knock at. `HITS` is a file of the machine.
+/// Two doors on one port, one elsewhere that closes by itself, one that closes at once, one that
+/// `knock` cannot knock at. `HITS` is a file of the machine.
 const CONFIG: &str = "
 [options]
     logfile = /var/log/knockd.log
@@ -25,8 +25,14 @@ const CONFIG: &str = "
     tcpflags = syn
     target = 192.0.2.9
     start_command = iptables -I INPUT -s %IP% -p tcp --dport 443 -j ACCEPT && echo %IP% >> HITS
-    cmd_timeout = 1
+    cmd_timeout = 3
     stop_command = iptables -D INPUT -s %IP% -p tcp --dport 443 -j ACCEPT
+[brief]
+    sequence = 7500,7400
+    tcpflags = syn
+    start_command = iptables -I INPUT -s %IP% -p tcp --dport 80 -j ACCEPT
+    cmd_timeout = 0
+    stop_command = iptables -D INPUT -s %IP% -p tcp --dport 80 -j ACCEPT
 [xmas]
     sequence = 7600,7400
     tcpflags = fin
@@ -50,6 +56,11 @@ fn main() -> ExitCode {
             "a_configuration_of_ones_own_is_tried_without_effect",
             knock && iptables,
             own,
+        ),
+        trial(
+            "a_command_that_fails_is_a_check_that_fails",
+            knock,
+            failing_command,
         ),
         trial("mistakes_in_a_configuration_are_shown", true, mistakes),
         trial("a_program_that_is_not_there_is_named", nft, no_program),
@@ -131,14 +142,36 @@ fn own() -> Result<(), Box<dyn Error>> {
         "    ok  tcp port 22 stays closed for a second address (10.77.0.99): ",
         "    tcp port 22 was open and is now closed\n",
         "client $ knock 192.0.2.9 7100 7300:udp 7200\n",
-        "    ok  the start command of web succeeds: no failure is logged\n",
+        "    ok  the commands of web succeed: no failure is logged\n",
         "    tcp port 443 was closed and is now open\n",
+        "    ok  the stop command of web is due: command timeout\n",
         "    ok  tcp port 443 is closed again for the knocker (10.77.0.1): ",
+        "    ok  the stop command of brief is due: command timeout\n",
         "    wants tcpflags fin, which knock does not send: not tried\n",
     ] {
         assert!(text.contains(line), "{line}\n is not in\n{text}");
     }
     assert_eq!(fs::read_to_string(&hits)?, "before\n");
+    Ok(())
+}
+
+fn failing_command() -> Result<(), Box<dyn Error>> {
+    let directory = tempfile::tempdir()?;
+    let config = directory.path().join("knockd.conf");
+    fs::write(
+        &config,
+        "[A]\nsequence = 7100,7000\ntcpflags = syn\ncommand = exit 3\n",
+    )?;
+    let config = config.to_str().ok_or("no text")?;
+    let output = attempt(&knock().ok_or("no knock")?, &["-c", config])?;
+    assert_eq!(output.status.code(), Some(1));
+    let text = text(&output);
+    let line = "FAILED  the commands of A succeed: A: command returned non-zero status code (3)\n";
+    assert!(text.contains(line), "{text}");
+    assert!(
+        text.ends_with("\n1 of 4 checks failed:\n  the commands of A succeed\n"),
+        "{text}"
+    );
     Ok(())
 }
 

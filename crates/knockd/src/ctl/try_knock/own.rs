@@ -24,8 +24,8 @@ use crate::services::Services;
 
 /// A door that stays open longer is not waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How long a command may take to fail before it counts as having succeeded.
-const SETTLE: Duration = Duration::from_secs(1);
+/// What a command is given to end or to fail, before the ports are looked at and after.
+const SETTLE: Duration = Duration::from_millis(500);
 /// What a door is taken to be about if its commands name no port.
 const DEFAULT_PORT: u16 = 22;
 
@@ -193,6 +193,7 @@ fn start(
 fn knock_at(stage: &mut Stage<'_>, door: &Door, services: &Services) -> Result<(), TryError> {
     let story = stage.story;
     let name = &door.name;
+    stage.take_quoted();
     story.say(format_args!("\nDoor {}", name.escape_debug()));
     let sequence = match triable(door) {
         Ok(sequence) => sequence,
@@ -219,23 +220,24 @@ fn knock_at(stage: &mut Stage<'_>, door: &Door, services: &Services) -> Result<(
         "the log does not say so"
     };
     story.check(opened, format_args!("the door {name} opens"), seen);
-    let Some(commands) = door.action.v4.as_ref().filter(|_| opened) else {
-        return Ok(());
-    };
-    commands_succeed(stage, name, "start command")?;
-    let after = open_ports(stage, KNOCKER, destination, &ports)?;
-    let changed = tell_changes(stage, destination, &ports, &before, &after)?;
-    match &commands.stop {
-        Some(_) if door.action.cmd_timeout > LONGEST_WAIT => {
-            let seconds = door.action.cmd_timeout.as_secs();
-            story.say(format_args!(
-                "    its stop command runs after {seconds} s: not waited for"
-            ));
-            Ok(())
+    if let Some(commands) = door.action.v4.as_ref().filter(|_| opened) {
+        let due = settle(stage, door)?;
+        let after = open_ports(stage, KNOCKER, destination, &ports)?;
+        let changed = tell_changes(stage, destination, &ports, &before, &after)?;
+        match &commands.stop {
+            Some(_) if door.action.cmd_timeout > LONGEST_WAIT => {
+                let seconds = door.action.cmd_timeout.as_secs();
+                story.say(format_args!(
+                    "    its stop command runs after {seconds} s: not waited for"
+                ));
+            }
+            Some(_) => closes(stage, door, destination, &changed, due)?,
+            None => {}
         }
-        Some(_) => closes(stage, door, destination, &changed),
-        None => Ok(()),
+        settle(stage, door)?;
+        commands_succeed(stage, name);
     }
+    Ok(())
 }
 
 /// What must be knocked, or why our client cannot.
@@ -263,24 +265,38 @@ fn current(door: &Door) -> Option<Sequence> {
     }
 }
 
-/// Quotes the log for a while; the daemon logs every command that fails.
-fn commands_succeed(stage: &mut Stage<'_>, name: &str, which: &str) -> Result<(), TryError> {
-    let failure = format!("{name}: command ");
-    let mut said = None;
+/// Gives commands a moment to end or to fail; `true` if the door's time is over already.
+fn settle(stage: &mut Stage<'_>, door: &Door) -> Result<bool, TryError> {
+    let timeout = timeout(&door.name);
+    let mut due = false;
     stage.log_within(SETTLE, |line| {
-        let failed = line.starts_with(&failure) && !line.ends_with("timeout");
-        if failed {
-            said = Some(line.to_owned());
-        }
-        failed
+        due |= line.contains(&timeout);
+        due || is_failure(line, &door.name)
     })?;
-    let seen = said.as_deref().unwrap_or("no failure is logged");
-    stage.story.check(
-        said.is_none(),
-        format_args!("the {which} of {name} succeeds"),
-        seen,
-    );
-    Ok(())
+    Ok(due)
+}
+
+/// Whether a line says that a command of the door has failed, or could not be run.
+fn is_failure(line: &str, name: &str) -> bool {
+    let of_door = line.strip_prefix(name).and_then(|l| l.strip_prefix(": "));
+    let verdicts = ["command returned ", "command was killed "];
+    of_door.is_some_and(|said| verdicts.iter().any(|verdict| said.starts_with(verdict)))
+        || line.contains("won't execute")
+        || line.contains("command fork failed")
+}
+
+/// What a line holds that says that a door's time is over.
+fn timeout(name: &str) -> String {
+    format!(": {name}: command timeout")
+}
+
+/// The daemon logs every command that fails.
+fn commands_succeed(stage: &mut Stage<'_>, name: &str) {
+    let lines = stage.take_quoted();
+    let failed = lines.iter().find(|line| is_failure(line, name));
+    let seen = failed.map_or("no failure is logged", |line| line);
+    let claim = format!("the commands of {name} succeed");
+    stage.story.check(failed.is_none(), claim, seen);
 }
 
 fn open_ports(
@@ -333,34 +349,57 @@ fn tell_changes(
     Ok(opened)
 }
 
-/// Waits for the stop command, and looks at the ports again.
+/// Waits for the stop command, unless it is `due` already, and looks at the ports again.
 fn closes(
     stage: &mut Stage<'_>,
     door: &Door,
     destination: IpAddr,
     opened: &[u16],
+    due: bool,
 ) -> Result<(), TryError> {
     let name = &door.name;
     let seconds = door.action.cmd_timeout.as_secs();
-    stage.story.say(format_args!(
+    let story = stage.story;
+    story.say(format_args!(
         "    waiting for its stop command, after {seconds} s"
     ));
-    let timeout = format!(": {name}: command timeout");
+    let timeout = timeout(name);
     let limit = door.action.cmd_timeout + PATIENCE;
-    let due = stage.log_within(limit, |line| line.contains(&timeout))?;
+    let due = due || stage.log_within(limit, |line| line.contains(&timeout))?;
     let seen = if due {
         "command timeout"
     } else {
         "the log does not say so"
     };
-    stage
-        .story
-        .check(due, format_args!("the stop command of {name} is due"), seen);
-    commands_succeed(stage, name, "stop command")?;
+    story.check(due, format_args!("the stop command of {name} is due"), seen);
     for port in opened {
         let claim = format!("tcp port {port} is closed again for the knocker");
         let address = SocketAddr::new(destination, *port);
         stage.reach(&claim, KNOCKER, address, Expect::ClosedAgain)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_fail_is_told_from_what_is_no_failure() {
+        for line in [
+            "A: command returned non-zero status code (1)",
+            "A: command was killed by signal 9",
+            "error: parsed start command has been truncated! --> won't execute it",
+            "error: command fork failed! (Cannot allocate memory)",
+        ] {
+            assert!(is_failure(line, "A"), "{line}");
+        }
+        for line in [
+            "B: command returned non-zero status code (1)",
+            "A: running command: false",
+            "10.77.0.1: A: command timeout",
+        ] {
+            assert!(!is_failure(line, "A"), "{line}");
+        }
+    }
 }

@@ -56,7 +56,9 @@ pub(super) struct Stage<'a> {
     pub(super) story: &'a Story,
     pub(super) client: Host,
     pub(super) server: Host,
-    pub(super) log: LogTail,
+    log: LogTail,
+    /// The lines of the log that have been quoted.
+    quoted: Vec<String>,
     directory: PathBuf,
     knockd: PathBuf,
     knock: PathBuf,
@@ -87,6 +89,7 @@ impl<'a> Stage<'a> {
             client,
             server,
             log: LogTail::new(&log),
+            quoted: Vec::new(),
             directory,
             knockd,
             knock,
@@ -145,13 +148,19 @@ impl<'a> Stage<'a> {
         limit: Duration,
         mut wanted: impl FnMut(&str) -> bool,
     ) -> Result<bool, TryError> {
-        let story = self.story;
+        let (story, quoted) = (self.story, &mut self.quoted);
         self.log
             .wait_for(limit, |line| {
                 story.quote("knockd", line);
+                quoted.push(line.to_owned());
                 wanted(line)
             })
             .map_err(|error| TryError::Io("read the log", error))
+    }
+
+    /// The lines of the log that have been quoted since this was last called.
+    pub(super) fn take_quoted(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.quoted)
     }
 
     /// One attempt to connect.
