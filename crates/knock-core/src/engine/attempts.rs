@@ -10,8 +10,9 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use super::index::{Hash, Index, Place};
 use super::lanes::{Lanes, list_of};
-use super::slab::{Attempt, Links, NONE, Slab, Slot};
+use super::slab::{Attempt, Heard, Links, NONE, Slab, Slot};
 use super::source::Source;
+use crate::flags::TcpFlags;
 use crate::time::Timestamp;
 
 /// The most attempts that a table can be asked to hold; 4 GB, were they all in use.
@@ -116,9 +117,12 @@ impl Table {
     }
 
     /// One more step for the attempt here, and goes on.
-    pub(super) fn advance_here(&mut self) {
+    /// `flags` are those of the packet.
+    pub(super) fn advance_here(&mut self, flags: TcpFlags) {
         let slot = self.walk.between.after;
         if slot != NONE {
+            let v6 = self.walk.source.v6;
+            self.slab.get_mut(slot).heard = Heard::new(v6, flags);
             self.lanes.advance(&mut self.slab, slot);
             self.pass();
         }
@@ -133,8 +137,14 @@ impl Table {
     }
 
     /// Adds an attempt of this source before the one here; its door must be between the
-    /// neighbours'. Whether another one had to go for it.
-    pub(super) fn add_here(&mut self, door: u16, stage: u8, deadline: Timestamp) -> bool {
+    /// neighbours', and `flags` are those of the packet. Whether another one had to go for it.
+    pub(super) fn add_here(
+        &mut self,
+        door: u16,
+        stage: u8,
+        deadline: Timestamp,
+        flags: TcpFlags,
+    ) -> bool {
         let evicts = self.slab.is_full();
         if evicts && let Some(slot) = self.lanes.least_worth(&self.slab) {
             self.end(slot);
@@ -148,7 +158,7 @@ impl Table {
             deadline,
             high: source.high,
             low: source.low,
-            v6: source.v6,
+            heard: Heard::new(source.v6, flags),
             door,
             stage,
             place: Place::NOWHERE,
@@ -211,7 +221,8 @@ impl Table {
                     while table.here().is_some_and(|here| here.door < door) {
                         table.pass();
                     }
-                    table.add_here(door, attempt.stage, attempt.deadline);
+                    let flags = attempt.heard.flags();
+                    table.add_here(door, attempt.stage, attempt.deadline, flags);
                     slot = attempt.in_lane.after;
                 }
             }

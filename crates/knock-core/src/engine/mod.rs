@@ -8,7 +8,8 @@
 //! match):
 //!
 //! * it is the next step: the attempt advances, and opens the door if that was the last;
-//! * it is the step just taken, once more: nothing;
+//! * it is the step just taken, once more and with the same flags (a retransmission, a second
+//!   click): nothing;
 //! * it is another port that some door names and hears, or any other port if the door is strict:
 //!   the attempt is broken, and starts again at once if the packet is the door's first step;
 //! * it is a port that no door names: nothing.

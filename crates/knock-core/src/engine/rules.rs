@@ -23,7 +23,7 @@ pub(super) struct Rule {
 pub(super) enum Meaning {
     /// It is the next step.
     Next,
-    /// It is the step just taken, once more.
+    /// It is to the port of the step just taken.
     Repeat,
     /// It is another port.
     Other,

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::index::Place;
 use super::source::Source;
+use crate::flags::TcpFlags;
 use crate::time::Timestamp;
 
 /// The place of an attempt.
@@ -35,7 +36,7 @@ pub(super) struct Attempt {
     /// The source's words; see [`Attempt::source`].
     pub(super) high: u64,
     pub(super) low: u64,
-    pub(super) v6: bool,
+    pub(super) heard: Heard,
     pub(super) door: u16,
     /// Steps knocked; 0 while it cools down.
     pub(super) stage: u8,
@@ -49,12 +50,36 @@ pub(super) struct Attempt {
 
 impl Attempt {
     pub(super) const fn source(&self) -> Source {
-        let Self { high, low, v6, .. } = *self;
+        let Self {
+            high, low, heard, ..
+        } = *self;
+        let v6 = heard.v6();
         Source { high, low, v6 }
     }
 }
 
 const _: () = assert!(size_of::<Attempt>() == 48);
+
+/// The family of a source, and the flags of the packet that was its last step: in one byte,
+/// because there is no second one left.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Heard(u8);
+
+impl Heard {
+    const V6: u8 = 0x80;
+
+    pub(super) const fn new(v6: bool, flags: TcpFlags) -> Self {
+        Self(flags.bits() | if v6 { Self::V6 } else { 0 })
+    }
+
+    const fn v6(self) -> bool {
+        self.0 & Self::V6 != 0
+    }
+
+    pub(super) const fn flags(self) -> TcpFlags {
+        TcpFlags::from_bits(self.0)
+    }
+}
 
 pub(super) struct Slab {
     slots: Vec<Attempt>,

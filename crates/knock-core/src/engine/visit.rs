@@ -84,7 +84,10 @@ impl Visit<'_> {
         let step = self.packet.step();
         match rule.meaning(stage, step) {
             Meaning::Next => self.advance(door, rule, stage.saturating_add(1)),
-            Meaning::Other
+            // A retransmission or a second click is the same packet once more. What else comes to
+            // the port, such as the rest of a handshake, is another knock (row 81).
+            Meaning::Repeat if attempt.heard.flags() == self.packet.flags => self.table.pass(),
+            Meaning::Repeat | Meaning::Other
                 if rule.is_strict() || *visible.get_or_insert_with(|| self.is_named()) =>
             {
                 self.table.end_here();
@@ -122,7 +125,7 @@ impl Visit<'_> {
             self.table.end_here();
             self.open(door, rule);
         } else {
-            self.table.advance_here();
+            self.table.advance_here(self.packet.flags);
         }
     }
 
@@ -138,7 +141,9 @@ impl Visit<'_> {
     }
 
     fn add(&mut self, door: u16, stage: u8, deadline: Timestamp) {
-        let evicted = self.table.add_here(door, stage, deadline);
+        let evicted = self
+            .table
+            .add_here(door, stage, deadline, self.packet.flags);
         self.counters.evictions = self.counters.evictions.saturating_add(evicted.into());
     }
 

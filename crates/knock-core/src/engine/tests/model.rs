@@ -17,6 +17,8 @@ struct ModelAttempt {
     door: usize,
     /// 0 while it cools down.
     stage: usize,
+    /// Of the packet that was its last step.
+    flags: TcpFlags,
     deadline: Timestamp,
 }
 
@@ -146,9 +148,10 @@ impl Model {
             Some(a) if a.stage == 0 => return false,
             Some(a) if steps[a.stage] == step => {
                 a.stage += 1;
+                a.flags = packet.flags;
                 a.stage
             }
-            Some(a) if steps[a.stage - 1] == step => return false,
+            Some(a) if steps[a.stage - 1] == step && a.flags == packet.flags => return false,
             Some(a) if visible || trigger.strict => {
                 let stage = u8::try_from(a.stage).unwrap();
                 self.attempts.retain(|a| !mine(a));
@@ -171,6 +174,7 @@ impl Model {
             source,
             door,
             stage,
+            flags: packet.flags,
             deadline: now.saturating_add(time),
         };
         if stage < steps.len() {
