@@ -18,7 +18,7 @@ use crate::trace::{Mark, What};
 pub struct Differences {
     /// C01, C06: an attempt that ends takes no other with it.
     pub attempts_apart: bool,
-    /// C02: a repeat of the knock just made is ignored.
+    /// C02: a repeat of the knock just made, with the same flags, is ignored.
     pub repeats_ignored: bool,
     /// C03: a breaking knock that is the door's first step starts the attempt again.
     pub restarts: bool,
@@ -91,6 +91,8 @@ struct Attempt {
     door: usize,
     source: IpAddr,
     stage: usize,
+    /// Of its last step.
+    flags: TcpFlags,
     state: State,
 }
 
@@ -171,8 +173,8 @@ impl Model {
                     .iter()
                     .find(|i| self.attempts.get(**i).is_some_and(|a| a.door == door));
                 match attempt {
-                    Some(index) => drop(self.advance(*index, step)),
-                    None => self.start(door, knock.source, step),
+                    Some(index) => drop(self.advance(*index, step, knock.flags)),
+                    None => self.start(door, knock.source, step, knock.flags),
                 }
             }
             return;
@@ -181,13 +183,13 @@ impl Model {
         for index in &mine {
             let door = self.attempts.get(*index).map_or(0, |a| a.door);
             if is(&open_to_packet, door) {
-                broken |= self.advance(*index, step);
+                broken |= self.advance(*index, step, knock.flags);
             }
         }
         if mine.is_empty() || (broken && self.differences.breaking_starts) {
             for door in 0..self.doors.len() {
                 if is(&open_to_packet, door) && !had_attempt(&doors_of_mine, door) {
-                    self.start(door, knock.source, step);
+                    self.start(door, knock.source, step, knock.flags);
                 }
             }
         }
@@ -206,7 +208,7 @@ impl Model {
     }
 
     /// Whether the step has broken the attempt.
-    fn advance(&mut self, index: usize, step: Step) -> bool {
+    fn advance(&mut self, index: usize, step: Step, flags: TcpFlags) -> bool {
         let differences = self.differences;
         let Some(attempt) = self.attempts.get_mut(index) else {
             return false;
@@ -217,6 +219,7 @@ impl Model {
         let (source, id) = (attempt.source, attempt.door);
         if door.step(attempt.stage) == Some(step) {
             attempt.stage += 1;
+            attempt.flags = flags;
             let stage = attempt.stage;
             if stage == door.steps.len() {
                 attempt.state = State::Over;
@@ -224,11 +227,13 @@ impl Model {
             self.report(id, source, stage);
             return false;
         }
-        if differences.repeats_ignored && door.step(attempt.stage - 1) == Some(step) {
+        let repeats = door.step(attempt.stage - 1) == Some(step) && attempt.flags == flags;
+        if differences.repeats_ignored && repeats {
             return false;
         }
         if differences.restarts && door.step(0) == Some(step) {
             attempt.stage = 1;
+            attempt.flags = flags;
             self.report(id, source, 1);
         } else {
             attempt.state = State::Over;
@@ -236,7 +241,7 @@ impl Model {
         true
     }
 
-    fn start(&mut self, door: usize, source: IpAddr, step: Step) {
+    fn start(&mut self, door: usize, source: IpAddr, step: Step, flags: TcpFlags) {
         let Some(wanted) = self.doors.get(door).filter(|d| d.step(0) == Some(step)) else {
             return;
         };
@@ -245,6 +250,7 @@ impl Model {
             door,
             source,
             stage: 1,
+            flags,
             state: if single { State::Over } else { State::Alive },
         });
         self.report(door, source, 1);
