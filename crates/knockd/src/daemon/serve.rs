@@ -234,6 +234,7 @@ impl Daemon {
     }
 
     fn handle_report(&mut self, report: &Report) {
+        self.doors.forget_before(report.generation);
         match report.kind {
             ReportKind::LeftOut { lines } => {
                 let text = format!("{lines} log lines about knocks were left out");

@@ -1,6 +1,8 @@
 //! The keeper's own copy of the doors, by generation: a report that was on its way during a
-//! reload means a door of the configuration before.
+//! reload means a door of the configuration before, or of one further back if reloads follow each
+//! other more quickly than the listener is told.
 
+use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -35,12 +37,16 @@ impl Deref for DoorRef {
     }
 }
 
+/// So many sets of doors are remembered besides those of now.
+const REMEMBERED: usize = 16;
+
 /// The doors of now and those of before.
 #[derive(Debug)]
 pub struct Generations {
     number: u32,
     now: Arc<[Door]>,
-    before: Arc<[Door]>,
+    /// The latest first.
+    before: VecDeque<Arc<[Door]>>,
 }
 
 impl Generations {
@@ -50,14 +56,26 @@ impl Generations {
         Self {
             number: 1,
             now: doors,
-            before: Arc::new([]),
+            before: VecDeque::new(),
         }
     }
 
-    /// Makes `doors` those of now.
+    /// Makes `doors` those of now; the generation stays if they are what they were.
     pub fn replace(&mut self, doors: Arc<[Door]>) {
+        if doors == self.now {
+            return;
+        }
         self.number = self.number.wrapping_add(1);
-        self.before = std::mem::replace(&mut self.now, doors);
+        self.before.truncate(REMEMBERED - 1);
+        let old = std::mem::replace(&mut self.now, doors);
+        self.before.push_front(old);
+    }
+
+    /// Forgets what was before `generation`: reports come in order, and there is one of it.
+    pub fn forget_before(&mut self, generation: u32) {
+        let age = self.number.wrapping_sub(generation);
+        self.before
+            .truncate(usize::try_from(age).unwrap_or(REMEMBERED));
     }
 
     /// The generation of now.
@@ -72,13 +90,16 @@ impl Generations {
         &self.now
     }
 
-    /// The door that a report of `generation` means; `None` for one that there never was.
+    /// The door that a report of `generation` means; `None` for one that there never was, and for
+    /// one that is forgotten.
     #[must_use]
     pub fn find(&self, generation: u32, id: DoorId) -> Option<DoorRef> {
-        match self.number.wrapping_sub(generation) {
-            0 => DoorRef::new(&self.now, id),
-            1 => DoorRef::new(&self.before, id),
-            _ => None,
-        }
+        let doors = match self.number.wrapping_sub(generation) {
+            0 => &self.now,
+            age => self
+                .before
+                .get(usize::try_from(age).ok()?.checked_sub(1)?)?,
+        };
+        DoorRef::new(doors, id)
     }
 }

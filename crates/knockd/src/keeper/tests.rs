@@ -260,3 +260,38 @@ fn a_report_of_the_generation_before_means_the_door_of_before() {
     assert_eq!(start(0), None);
     assert!(doors.find(2, DoorId(1)).is_none());
 }
+
+#[test]
+fn reports_survive_reloads_in_a_row_as_far_as_is_remembered() {
+    let doors_of = |n: u32| -> Arc<[_]> {
+        let door = format!("command = generation {n}");
+        Bench::new(&door, 1).doors.now().clone()
+    };
+    let mut doors = Generations::new(doors_of(1));
+    for n in 2..=20 {
+        doors.replace(doors_of(n));
+    }
+    let start = |doors: &Generations, generation| {
+        let door = doors.find(generation, DoorId(0))?;
+        Some(door.action.v4.as_ref()?.start.to_string())
+    };
+    for n in 4..=20 {
+        assert_eq!(start(&doors, n), Some(format!("generation {n}")));
+    }
+    for n in [0, 1, 2, 3, 21, u32::MAX] {
+        assert_eq!(start(&doors, n), None);
+    }
+    doors.forget_before(19);
+    assert_eq!(start(&doors, 18), None);
+    assert_eq!(start(&doors, 19), Some("generation 19".into()));
+    assert_eq!(start(&doors, 20), Some("generation 20".into()));
+}
+
+#[test]
+fn a_reload_of_the_same_doors_is_no_generation() {
+    let same = || Bench::new("command = same", 1).doors.now().clone();
+    let mut doors = Generations::new(same());
+    doors.replace(same());
+    assert_eq!(doors.number(), 1);
+    assert!(doors.find(1, DoorId(0)).is_some());
+}
