@@ -115,7 +115,8 @@ impl Network {
     }
 
     /// The processes that run on the server: all that a daemon has started and left behind.
-    fn processes(&self) -> Vec<Pid> {
+    #[must_use]
+    pub fn processes(&self) -> Vec<Pid> {
         let Ok(entries) = fs::read_dir("/proc") else {
             return Vec::new();
         };

@@ -1,8 +1,11 @@
 //! A server with a running daemon, and a client beside it: what scenarios with real programs need.
 
+use std::cell::Cell;
 use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -13,11 +16,15 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::case::{Case, Medium};
-use crate::network::Network;
+use crate::network::{Network, SERVER_INTERFACE};
 use crate::trace::{self, Mark};
 
 /// How long a daemon may take to do what it must.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A door that tells that everything before has been seen.
+const SENTINEL: &str = "\n[sentinel]\n\tsequence = 65000:udp\n";
+const SENTINEL_PORT: u16 = 65000;
 
 /// A running daemon and its surroundings.
 #[derive(Debug)]
@@ -26,6 +33,7 @@ pub struct Site {
     pub network: Network,
     daemon: Process,
     dir: TempDir,
+    sentinels: Cell<usize>,
 }
 
 impl Site {
@@ -35,21 +43,32 @@ impl Site {
     /// # Errors
     /// If it does not start.
     pub fn new(program: &Path, config: &str, before: &[&str]) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("testbed-").tempdir()?;
         let network = Network::new(Medium::Ethernet)?;
         for command in before {
             if !network.server_shell(command)?.success() {
                 return Err(format!("`{command}` failed").into());
             }
         }
+        Self::on(network, SERVER_INTERFACE, program, config)
+    }
+
+    /// Starts the daemon in a network that is there already, to listen at `interface` of the server.
+    /// `config` may begin with more options.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn on(network: Network, interface: &str, program: &Path, config: &str) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("testbed-").tempdir()?;
         let text = Case::fill(config, dir.path());
-        let options = format!("[options]\nlogfile = {}/log\n", dir.path().display());
-        fs::write(dir.path().join("conf"), options + &text)?;
+        let log = dir.path().join("log");
+        let text = format!("[options]\nlogfile = {}\n{text}{SENTINEL}", log.display());
+        fs::write(dir.path().join("conf"), text)?;
         let mut command = Command::new(program);
         command
             .arg("-c")
             .arg(dir.path().join("conf"))
-            .args(["-i", "server0"])
+            .args(["-i", interface])
+            .env("XTABLES_LOCKFILE", dir.path().join("xtables.lock"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(dir.path().join("stderr"))?);
@@ -58,6 +77,7 @@ impl Site {
             network,
             daemon,
             dir,
+            sentinels: Cell::new(0),
         };
         site.wait_for_line("starting up")
             .map_err(|e| format!("{e}\n{}", site.read("stderr")))?;
@@ -80,6 +100,44 @@ impl Site {
     #[must_use]
     pub fn marks(&self) -> Vec<Mark> {
         trace::from_log(self.read("log").lines())
+    }
+
+    /// How often the log says that `door` has opened, for whomever.
+    #[must_use]
+    pub fn openings(&self, door: &str) -> usize {
+        let text = format!(": {door}: OPEN SESAME");
+        let log = self.read("log");
+        log.lines().filter(|line| line.ends_with(&text)).count()
+    }
+
+    /// Waits until the daemon has seen everything that the client has sent it before now; `server`
+    /// is an address that the client reaches.
+    ///
+    /// # Errors
+    /// If it does not see it.
+    pub fn settle(&self, server: &str) -> Result<()> {
+        let to = SocketAddr::new(server.parse()?, SENTINEL_PORT);
+        self.sentinels.set(self.sentinels.get() + 1);
+        let send = move || -> io::Result<usize> {
+            let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+            UdpSocket::bind(any)?.send_to(b"x", to)
+        };
+        self.network.client.run(send)??;
+        self.wait_until("it sees the last packet", PATIENCE, || {
+            self.openings("sentinel") >= self.sentinels.get()
+        })
+    }
+
+    /// Nothing if `holds`, else what should be, and the end of the log.
+    ///
+    /// # Errors
+    /// If it does not hold.
+    pub fn require(&self, holds: bool, what: impl FnOnce() -> String) -> Result<()> {
+        if holds {
+            return Ok(());
+        }
+        let end = self.end_of_log();
+        Err(format!("{}\nthe log ends\n{end}", what()).into())
     }
 
     /// The last lines of the log.
@@ -162,16 +220,14 @@ impl Site {
         )?)
     }
 
-    /// Waits until the daemon has ended, and how long it took.
+    /// Waits until the daemon has ended: how it did, and how long it took.
     ///
     /// # Errors
     /// If it does not end.
-    pub fn wait_for_end(&mut self) -> Result<Duration> {
+    pub fn wait_for_end(&mut self) -> Result<(ExitStatus, Duration)> {
         let started = Instant::now();
-        self.daemon
-            .wait_at_most(PATIENCE)?
-            .ok_or("the daemon does not end")?;
-        Ok(started.elapsed())
+        let status = self.daemon.wait_at_most(PATIENCE)?;
+        Ok((status.ok_or("the daemon does not end")?, started.elapsed()))
     }
 }
 
@@ -183,9 +239,9 @@ fn shell(host: &Host, command: &str, dir: &Path) -> Result<Output> {
         .stdin(Stdio::null())
         .stdout(File::create(&out)?)
         .stderr(File::create(&err)?);
-    let status = host.spawn(&mut bash)?.wait()?;
+    let status = host.spawn(&mut bash)?.wait_at_most(PATIENCE * 3)?;
     Ok(Output {
-        status,
+        status: status.ok_or_else(|| format!("it hangs: `{command}`"))?,
         stdout: fs::read(out)?,
         stderr: fs::read(err)?,
     })

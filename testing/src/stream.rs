@@ -249,10 +249,7 @@ impl Walker {
             86..96 => step = rng.choice(pool).copied().unwrap_or(step),
             _ => {}
         }
-        let flags = match step.protocol {
-            Protocol::Tcp => self.flags(rng, door),
-            Protocol::Udp => TcpFlags::NONE,
-        };
+        let flags = self.flags(rng, door);
         let destination = self.destination(rng, door);
         if self.next >= steps.len() {
             self.door = rng.usize(0..doors.len());

@@ -2,6 +2,9 @@
 //! with a sentence.
 
 mod clients;
+mod crowds;
+mod endings;
+mod links;
 mod recipes;
 mod stress;
 
@@ -23,6 +26,9 @@ pub struct Programs {
 /// What a scenario does.
 type Run = dyn Fn(&Programs) -> Result<()> + Send + Sync;
 
+/// What the kernel lacks, if anything.
+type Probe = fn() -> Option<&'static str>;
+
 /// One scenario.
 #[derive(Clone)]
 pub struct Scenario {
@@ -32,6 +38,7 @@ pub struct Scenario {
     pub needs: Vec<&'static str>,
     /// Only the machine's root can run it.
     pub root: bool,
+    probe: Option<Probe>,
     run: Arc<Run>,
 }
 
@@ -51,12 +58,21 @@ impl Scenario {
             name: name.into(),
             needs: needs.to_vec(),
             root: false,
+            probe: None,
             run: Arc::new(run),
         }
     }
 
     fn for_root(self) -> Self {
         Self { root: true, ..self }
+    }
+
+    /// Needs something of the kernel.
+    fn with(self, probe: Probe) -> Self {
+        Self {
+            probe: Some(probe),
+            ..self
+        }
     }
 
     /// Runs it.
@@ -74,15 +90,22 @@ impl Scenario {
             return Some("the machine's root".into());
         }
         let missing = self.needs.iter().find(|name| installed(name).is_none());
-        missing.map(|name| (*name).to_owned())
+        let lacks = |probe: Probe| probe().map(str::to_owned);
+        missing
+            .map(|name| (*name).to_owned())
+            .or_else(|| self.probe.and_then(lacks))
     }
 }
 
 /// All scenarios.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    let mut all = clients::scenarios();
-    all.extend(recipes::scenarios());
+    // The longest first.
+    let mut all = recipes::scenarios();
+    all.extend(endings::scenarios());
     all.extend(stress::scenarios());
+    all.extend(crowds::scenarios());
+    all.extend(clients::scenarios());
+    all.extend(links::scenarios());
     all
 }

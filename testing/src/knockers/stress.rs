@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::Result;
 use crate::script::{Knock, address, packet};
 use crate::site::Site;
-use crate::trace::What;
+use crate::trace::{self, What};
 
 use super::{Programs, Scenario};
 
@@ -160,7 +160,7 @@ fn term_at_any_moment(programs: &Programs) -> Result<()> {
         // From before the first packet is seen to after the first stop command is due.
         sleep(Duration::from_micros(round * round * 800));
         site.signal(Signal::SIGTERM)?;
-        slowest = slowest.max(site.wait_for_end()?);
+        slowest = slowest.max(site.wait_for_end()?.1);
         let count = |name: &str| site.read(name).lines().count();
         let (starts, stops) = (count("starts"), count("stops"));
         opened += starts;
@@ -178,16 +178,38 @@ fn term_at_any_moment(programs: &Programs) -> Result<()> {
 
 fn reloads_under_load(programs: &Programs) -> Result<()> {
     let site = Site::new(&programs.knockd, DOOR, &[])?;
+    let config = site.read("conf");
     for n in 20..60 {
         for port in [7000, 8000, 9000] {
             site.network
                 .send(&knock_from(address::number(n, false), port)?)?;
+            // Another door each time, so that each time there is something new to read.
+            let text = format!("{config}[N]\nsequence = {}\n", port + u16::from(n));
+            std::fs::write(site.path("new"), text)?;
+            std::fs::rename(site.path("new"), site.path("conf"))?;
             site.signal(Signal::SIGHUP)?;
             sleep(Duration::from_millis(5));
         }
     }
-    site.wait_until("40 clients get in", Duration::from_secs(10), || {
+    let all_in = site.wait_until("40 clients get in", Duration::from_secs(10), || {
         openings(&site) == 40
+    });
+    all_in.map_err(|error| {
+        let marks = site.marks();
+        let missing: Vec<_> = (20..60)
+            .map(|n| address::number(n, false))
+            .filter(|a| {
+                !marks
+                    .iter()
+                    .any(|m| m.source == *a && m.what == What::Opening)
+            })
+            .collect();
+        let seen: Vec<_> = marks
+            .into_iter()
+            .filter(|mark| missing.contains(&mark.source))
+            .collect();
+        let seen = trace::write(&seen, false);
+        format!("{error}\nmissing: {missing:?}, of which it saw {seen}").into()
     })
 }
 
