@@ -79,7 +79,7 @@ pub struct Knock {
     pub protocol: Protocol,
     /// The destination port.
     pub port: u16,
-    /// TCP flags; unused for UDP.
+    /// TCP flags; none for UDP.
     pub flags: TcpFlags,
     /// What is unusual about it.
     pub variations: Vec<Variation>,
@@ -263,6 +263,9 @@ fn parse_packet(word: &str, v6: bool) -> Result<(Knock, usize)> {
             '*' => times = part.parse()?,
             _ => return Err(format!("unknown part `{mark}{part}`").into()),
         }
+    }
+    if protocol == Protocol::Udp {
+        flags = TcpFlags::NONE;
     }
     let knock = Knock {
         source: parse_address(source, v6)?,

@@ -249,7 +249,10 @@ impl Walker {
             86..96 => step = rng.choice(pool).copied().unwrap_or(step),
             _ => {}
         }
-        let flags = self.flags(rng, door);
+        let flags = match step.protocol {
+            Protocol::Tcp => self.flags(rng, door),
+            Protocol::Udp => TcpFlags::NONE,
+        };
         let destination = self.destination(rng, door);
         if self.next >= steps.len() {
             self.door = rng.usize(0..doors.len());

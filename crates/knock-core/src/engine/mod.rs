@@ -38,7 +38,7 @@ use core::net::IpAddr;
 
 use attempts::Table;
 use ports::Ports;
-use rules::Rule;
+use rules::{Place, Rule};
 use source::{Packed, Source};
 use visit::{Visit, report_end};
 
@@ -195,6 +195,22 @@ impl Engine {
     /// First come the time-outs of the packet's source that are due, then all that the packet
     /// does, each in the order of the doors.
     pub fn handle_packet(&mut self, packet: &Packet, local: bool, now: Timestamp) {
+        let place = if local {
+            Place::Local
+        } else {
+            Place::Elsewhere
+        };
+        self.handle(packet, place, now);
+    }
+
+    /// Takes a packet that [`Engine::handle_packet`] had before, seen once more on the interface
+    /// that has its destination's address, as on a bridge after one of its ports. Doors with a
+    /// target have counted it already; the others hear it now.
+    pub fn handle_echo(&mut self, packet: &Packet, now: Timestamp) {
+        self.handle(packet, Place::LocalAgain, now);
+    }
+
+    fn handle(&mut self, packet: &Packet, place: Place, now: Timestamp) {
         self.counters.packets = self.counters.packets.saturating_add(1);
         self.clock = self.clock.max(now);
         if self.stale {
@@ -208,7 +224,7 @@ impl Engine {
         let visit = Visit {
             packet,
             source: Source::from(packet.source),
-            local,
+            place,
             now: self.clock,
             named: named.unwrap_or_default(),
             rules: &self.rules,

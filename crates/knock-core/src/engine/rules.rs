@@ -18,6 +18,17 @@ pub(super) struct Rule {
     one_time: Option<Sequence>,
 }
 
+/// Where a packet goes.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// To an address of the interface that it came in on.
+    Local,
+    /// To another one.
+    Elsewhere,
+    /// As [`Place::Local`], after it was [`Place::Elsewhere`] on another interface.
+    LocalAgain,
+}
+
 /// What a packet means to an attempt.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(super) enum Meaning {
@@ -61,12 +72,17 @@ impl Rule {
 
     /// Whether the door is not shut, `packet` has the flags that it asks for, and goes to where
     /// it listens.
-    pub(super) fn hears(&self, packet: &Packet, local: bool) -> bool {
+    pub(super) fn hears(&self, packet: &Packet, place: Place) -> bool {
         let flags = match packet.protocol {
             Protocol::Udp => true,
             Protocol::Tcp => self.trigger.flags.matches(packet.flags),
         };
-        flags && self.trigger.listens_at(packet.destination, local) && !self.steps().is_empty()
+        let listens = match place {
+            Place::Local => self.trigger.listens_at(packet.destination, true),
+            Place::Elsewhere => self.trigger.listens_at(packet.destination, false),
+            Place::LocalAgain => self.trigger.targets.is_empty(),
+        };
+        flags && listens && !self.steps().is_empty()
     }
 
     /// What `step` means after `stage` steps (at least one).

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::attempts::Table;
 use super::ports::Named;
-use super::rules::{Meaning, Rule};
+use super::rules::{Meaning, Place, Rule};
 use super::slab::Attempt;
 use super::source::{Packed, Source};
 use super::{Counters, EventKind};
@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 pub(super) struct Visit<'a> {
     pub(super) packet: &'a Packet,
     pub(super) source: Source,
-    pub(super) local: bool,
+    pub(super) place: Place,
     pub(super) now: Timestamp,
     /// The doors that name the packet's port.
     pub(super) named: Named<'a>,
@@ -154,7 +154,7 @@ impl Visit<'_> {
     }
 
     fn hears(&self, rule: &Rule) -> bool {
-        rule.hears(self.packet, self.local)
+        rule.hears(self.packet, self.place)
     }
 }
 

@@ -107,6 +107,10 @@ impl Links {
 
     fn learn(&mut self, message: RouteNetlinkMessage) {
         match message {
+            // What a bridge says of its port, which neither comes nor goes by it: that it has
+            // left the bridge looks like the end of an interface.
+            RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link)
+                if link.header.interface_family == AddressFamily::Bridge => {}
             RouteNetlinkMessage::NewLink(link) => {
                 let known = self.links.entry(link.header.index).or_default();
                 known.up = link.header.flags.contains(LinkFlags::Up);

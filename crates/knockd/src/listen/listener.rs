@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Counters;
+use super::echo::{Echoes, Sight};
 use super::outbox::{Closed, Outbox};
 use super::report::Report;
 
@@ -93,6 +94,8 @@ pub(super) struct Listener {
     generation: u32,
     max_attempts: u32,
     seed: [u64; 2],
+    /// Where a door has a target: what was seen last.
+    echoes: Option<Echoes>,
     reach: Reach,
     only_ipv4: bool,
     dump: bool,
@@ -112,6 +115,7 @@ impl Listener {
             sequences,
             max_attempts,
         } = start.doors;
+        let echoes = echoes_of(&doors);
         let mut engine = Engine::new(&doors, Limits { max_attempts }, start.seed);
         for (door, sequence) in sequences {
             engine.set_sequence(door, sequence);
@@ -125,6 +129,7 @@ impl Listener {
             generation,
             max_attempts,
             seed: start.seed,
+            echoes,
             reach: start.reach,
             only_ipv4: start.only_ipv4,
             dump: start.dump,
@@ -170,7 +175,14 @@ impl Listener {
                 let report = Report::dump(self.generation, packet, frame.length, self.last);
                 self.outbox.push(report, self.last);
             }
-            self.engine.handle_packet(&packet, local, self.last);
+            let echoes = self.echoes.as_mut();
+            match echoes.map_or(Sight::First, |e| e.see(&frame, local, self.last)) {
+                Sight::First => self.engine.handle_packet(&packet, local, self.last),
+                Sight::Again { local: false } if local => {
+                    self.engine.handle_echo(&packet, self.last);
+                }
+                Sight::Again { .. } => {}
+            }
             push_events(&mut self.engine, &mut self.outbox, self.generation);
         }
         true
@@ -254,6 +266,7 @@ impl Listener {
     }
 
     fn set_doors(&mut self, doors: Doors) {
+        self.echoes = echoes_of(&doors.doors);
         if doors.max_attempts == self.max_attempts {
             self.engine.set_doors(&doors.doors);
         } else {
@@ -283,6 +296,14 @@ impl Listener {
             ..self.counters
         }
     }
+}
+
+/// Only doors with a target can take a packet for two.
+fn echoes_of(doors: &[Door]) -> Option<Echoes> {
+    let mut doors = doors.iter();
+    doors
+        .any(|door| !door.trigger.targets.is_empty())
+        .then(Echoes::new)
 }
 
 fn push_events(engine: &mut Engine, outbox: &mut Outbox, generation: u32) {

@@ -22,6 +22,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socke
 use rustix::time::{ClockId, clock_gettime};
 
 mod capture;
+mod echo;
 mod limit;
 mod links;
 mod listener;

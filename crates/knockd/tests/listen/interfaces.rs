@@ -29,6 +29,14 @@ pub(crate) const CASES: &[(&str, Case)] = &[
         bridge,
     ),
     (
+        "any_counts_a_packet_to_a_target_once_too",
+        bridge_with_target,
+    ),
+    (
+        "an_interface_that_leaves_a_bridge_is_still_there",
+        left_bridge,
+    ),
+    (
         "without_a_name_it_is_eth0_or_the_default_route_or_any",
         by_default,
     ),
@@ -224,6 +232,30 @@ fn bridge(net: &Net) -> Outcome {
         bench.knock(&net.cable, "7100 7000")?,
         "TWICE.2 TWICE! ONE.1 ONE!"
     );
+    Ok(())
+}
+
+fn bridge_with_target(net: &Net) -> Outcome {
+    make_bridge(net)?;
+    let doors = ONE_AND_TWICE.replace("\n[", "\ntarget = 10.77.0.2\n[");
+    let mut bench = Bench::new(&format!("{doors}target = 10.77.0.2\n"), &["any"])?;
+    assert_eq!(bench.knock(&net.cable, "7000 7100")?, "ONE.1 ONE! TWICE.1");
+    assert_eq!(
+        bench.knock(&net.cable, "7100 7000")?,
+        "TWICE.2 TWICE! ONE.1 ONE!"
+    );
+    Ok(())
+}
+
+fn left_bridge(net: &Net) -> Outcome {
+    net.server.add_bridge("br0", &["server0"])?;
+    let mut bench = Bench::new(A, &["server0"])?;
+    assert_eq!(bench.knock(&net.cable, "7000 8000")?, "A.1 A.2");
+    net.server.delete("br0")?;
+    // What the kernel tells of the bridge has come before this.
+    net.server.add_address("server0", "10.77.0.3/24")?;
+    bench.wait_for_addresses("server0", &["10.77.0.2", "10.77.0.3", "fd77::2"])?;
+    assert_eq!(bench.knock(&net.cable, "9000")?, "A.3 A!");
     Ok(())
 }
 

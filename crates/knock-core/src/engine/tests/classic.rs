@@ -2,6 +2,7 @@
 //! one list for each source that made it fail.
 
 use super::*;
+use crate::target::Target;
 
 #[test]
 fn a_port_that_no_door_names_is_invisible() {
@@ -246,6 +247,30 @@ fn a_door_with_a_target_listens_there_and_nowhere_else() {
         play(&[at("192.0.2.0/24")], "1>192.0.2.9 2>192.0.2.8"),
         "A:1 A:2 A:open"
     );
+}
+
+#[test]
+fn an_echo_is_heard_by_doors_without_a_target_alone() {
+    let destination: IpAddr = "10.77.0.2".parse().unwrap();
+    let with_target = with(syn("T", "1,1"), |t| {
+        t.targets = alloc::vec![Target::host(destination)];
+    });
+    let mut world = World::new(&[syn("A", "1,1"), with_target]);
+    for n in 0..2 {
+        let packet = Packet {
+            source: "10.77.0.1".parse().unwrap(),
+            destination,
+            protocol: Protocol::Tcp,
+            source_port: 40_000,
+            destination_port: 1,
+            flags: TcpFlags::SYN,
+        };
+        let now = Timestamp::from_millis(n);
+        world.engine.handle_packet(&packet, false, now);
+        world.engine.handle_echo(&packet, now);
+    }
+    world.listen("10.77.0.1");
+    assert_eq!(world.log(), "T:1 A:1 T:2 T:open A:2 A:open");
 }
 
 #[test]
