@@ -110,3 +110,20 @@ fn the_tests_that_are_named_exist() {
         .collect();
     assert!(missing.is_empty(), "{missing:#?}");
 }
+
+#[test]
+fn the_tests_that_the_readme_names_exist() {
+    let page = fs::read_to_string(root().join("README.md")).unwrap_or_default();
+    let references = references(&page);
+    assert!(references.len() >= 8, "{references:?}");
+    for (prefix, name) in references {
+        assert!(exists(prefix, name), "{prefix}: {name}");
+    }
+    let topics = page.lines().filter(|line| line.starts_with('|'));
+    let tests = topics.filter_map(|line| line.trim_end_matches('|').rsplit('|').next());
+    let named = tests.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    for topic in named.filter(|name| !name.contains([' ', ':', '/'])) {
+        let cases = root().join(format!("testing/cases/{topic}.toml"));
+        assert!(cases.is_file(), "{topic}");
+    }
+}
