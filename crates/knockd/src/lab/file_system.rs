@@ -32,7 +32,7 @@ const NONE: Option<&str> = None;
 /// memory over the directories where programs write: what is written there is read back, and is
 /// gone with the last of our processes.
 ///
-/// For use inside [`super::isolate`] with [`super::Identity::UserNamespace`]: commands that run
+/// For use inside [`super::isolate()`] with [`super::Identity::UserNamespace`]: commands that run
 /// for real then change nothing outside. This is a safety net for commands that are trusted, not a
 /// prison for hostile ones.
 ///

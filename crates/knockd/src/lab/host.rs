@@ -29,7 +29,7 @@ impl Host {
     /// A new host; `name` is only for error messages.
     ///
     /// # Errors
-    /// [`LabError::Refused`] if we may not make namespaces (see [`super::isolate`]).
+    /// [`LabError::Refused`] if we may not make namespaces (see [`super::isolate()`]).
     pub fn new(name: &str) -> Result<Self, LabError> {
         let (namespace, route) = in_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).map_err(LabError::refused("a network namespace"))?;

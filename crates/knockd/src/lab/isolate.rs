@@ -2,7 +2,7 @@
 //!
 //! Three processes come of one: the *outer* one that the user started, which makes the namespaces
 //! and waits; the *init* of the new process namespace, which collects orphans; and the *inner*
-//! one, in which [`isolate`] returns. Each is the same program, started again with the same
+//! one, in which [`isolate()`] returns. Each is the same program, started again with the same
 //! arguments. If the outer one is killed, the kernel kills init, and with it all the rest.
 
 use std::env;

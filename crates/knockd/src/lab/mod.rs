@@ -18,9 +18,9 @@
 //! }
 //! ```
 //!
-//! Promises: after [`isolate`] the process and all its children have no way to the machine's own
+//! Promises: after [`isolate()`] the process and all its children have no way to the machine's own
 //! network; nothing stays behind however the process ends, also when it is killed, because all
-//! of them live in a process namespace that dies with it. Without [`isolate`] (only as root) hosts
+//! of them live in a process namespace that dies with it. Without [`isolate()`] (only as root) hosts
 //! still vanish when they and the processes in them are dropped, but not if the process is killed.
 
 mod error;
