@@ -1,9 +1,12 @@
 //! Everything that people knock with, against servers that reject, answer nothing, or listen.
 
+use std::time::Duration;
+
 use crate::Result;
 use crate::site::Site;
 use crate::trace;
 
+use super::ways::{WAYS, Way};
 use super::{Programs, Scenario};
 
 /// The door that all of them knock at.
@@ -19,31 +22,43 @@ const DOORS: &str = "
 	sequence = 7400,7500:udp,7600
 	tcpflags = syn
 	command = echo M %IP% >> {hits}
+[R]
+	sequence = 7700,7701,7702
+	tcpflags = syn
+	command = echo R %IP% >> {hits}
 ";
 
 /// What the server does with packets to closed ports.
 #[derive(Copy, Clone, Debug)]
-enum Firewall {
+pub(super) enum Firewall {
     /// Nothing in the way: the kernel answers with RST or ICMP.
     Closed,
-    /// Dropped.
+    /// Dropped, by nftables.
     Drop,
-    /// An ICMP error.
+    /// An ICMP error, by iptables.
     Reject,
-    /// A TCP reset by the firewall.
+    /// A TCP reset, by iptables.
     Reset,
 }
 
 impl Firewall {
     const ALL: [Self; 4] = [Self::Closed, Self::Drop, Self::Reject, Self::Reset];
 
+    /// What makes it.
+    const fn program(self) -> Option<&'static str> {
+        match self {
+            Self::Closed => None,
+            Self::Drop => Some("nft"),
+            Self::Reject | Self::Reset => Some("iptables"),
+        }
+    }
+
     const fn rules(self) -> &'static [&'static str] {
         match self {
             Self::Closed => &[],
             Self::Drop => &[
-                "iptables -P INPUT DROP",
-                "ip6tables -P INPUT DROP \
-                && ip6tables -A INPUT -p icmpv6 -j ACCEPT",
+                "nft 'table inet f { chain input { type filter hook input priority 0; \
+                 policy drop; meta l4proto ipv6-icmp accept; }; }'",
             ],
             Self::Reject => &[
                 "iptables -A INPUT -p tcp -j REJECT",
@@ -54,150 +69,19 @@ impl Firewall {
     }
 }
 
-/// A way to knock: what it needs, and its shell command.
-struct Way {
-    name: &'static str,
-    needs: &'static [&'static str],
-    command: &'static str,
-    opens: &'static str,
-}
-
-const fn way(
-    name: &'static str,
-    needs: &'static [&'static str],
-    command: &'static str,
-    opens: &'static str,
-) -> Way {
-    Way {
-        name,
-        needs,
-        command,
-        opens,
-    }
-}
-
-const WAYS: [Way; 17] = [
-    way(
-        "the original knock",
-        &["knock"],
-        "/usr/bin/knock 10.77.0.2 7000 8000 9000",
-        "A",
-    ),
-    way(
-        "the original knock -d",
-        &["knock"],
-        "/usr/bin/knock -d 20 10.77.0.2 7000 8000 9000",
-        "A",
-    ),
-    way(
-        "the original knock -u",
-        &["knock"],
-        "/usr/bin/knock -u -d 20 10.77.0.2 7100 7200 7300",
-        "U",
-    ),
-    way(
-        "the original knock, mixed",
-        &["knock"],
-        "/usr/bin/knock -d 20 10.77.0.2 7400:tcp 7500:udp 7600:tcp",
-        "M",
-    ),
-    way("our knock", &[], "$KNOCK 10.77.0.2 7000 8000 9000", "A"),
-    way(
-        "our knock -u",
-        &[],
-        "$KNOCK -u 10.77.0.2 7100 7200 7300",
-        "U",
-    ),
-    way(
-        "our knock, mixed",
-        &[],
-        "$KNOCK 10.77.0.2 7400 7500:udp 7600:TCP",
-        "M",
-    ),
-    way(
-        "nc -z (openbsd)",
-        &["nc.openbsd"],
-        "for p in 7000 8000 9000; do nc.openbsd -z -w1 10.77.0.2 $p; done; true",
-        "A",
-    ),
-    way(
-        "nc -z -w2 (openbsd), which sends each SYN twice if nobody answers",
-        &["nc.openbsd"],
-        "for p in 7000 8000 9000; do nc.openbsd -z -w2 10.77.0.2 $p; done; true",
-        "A",
-    ),
-    way(
-        "nc -u (openbsd)",
-        &["nc.openbsd"],
-        "for p in 7100 7200 7300; do echo x | timeout .3 nc.openbsd -u -w1 10.77.0.2 $p; done; true",
-        "U",
-    ),
-    way(
-        "nc -z (traditional)",
-        &["nc.traditional"],
-        "for p in 7000 8000 9000; do nc.traditional -z -w1 10.77.0.2 $p; done; true",
-        "A",
-    ),
-    way(
-        "nmap -Pn -r, the ports in ascending order",
-        &["nmap"],
-        "nmap -n -Pn -r --max-retries 0 -p 7000,8000,9000 10.77.0.2",
-        "A",
-    ),
-    way(
-        "nmap for each port with its defaults, which probes twice if nobody answers",
-        &["nmap"],
-        "for p in 7000 8000 9000; do nmap -n -Pn -p $p 10.77.0.2; done",
-        "A",
-    ),
-    way(
-        "hping3 -S",
-        &["hping3"],
-        "for p in 7000 8000 9000; do timeout .3 hping3 -q -n -S -c 1 -p $p 10.77.0.2; done; true",
-        "A",
-    ),
-    way(
-        "hping3 -2",
-        &["hping3"],
-        "for p in 7100 7200 7300; do timeout .3 hping3 -q -n -2 -c 1 -p $p 10.77.0.2; done; true",
-        "U",
-    ),
-    way(
-        "bash /dev/tcp",
-        &["bash"],
-        "for p in 7000 8000 9000; do timeout .3 bash -c \"</dev/tcp/10.77.0.2/$p\"; done; true",
-        "A",
-    ),
-    way(
-        "bash /dev/udp",
-        &["bash"],
-        "for p in 7100 7200 7300; do echo x > /dev/udp/10.77.0.2/$p; sleep .02; done; true",
-        "U",
-    ),
-];
-
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     for firewall in Firewall::ALL {
-        for way in WAYS {
+        let v4_only = matches!(firewall, Firewall::Reject | Firewall::Reset);
+        for way in WAYS.iter().filter(|way| !(way.is_v6() && v4_only)) {
             let mut needs = way.needs.to_vec();
-            needs.push("iptables");
+            needs.extend(firewall.program());
             let name = format!("{} opens a door ({firewall:?})", way.name);
             all.push(Scenario::new(name, &needs, move |p| {
-                knock(p, firewall, &way)
+                knock(p, firewall, way)
             }));
         }
     }
-    all.push(Scenario::new(
-        "the original knock over IPv6 opens a door",
-        &["knock"],
-        |p| opens_over_v6(p, "/usr/bin/knock -6 -d 20 fd77::2 7000 8000 9000"),
-    ));
-    all.push(Scenario::new(
-        "our knock over IPv6 opens a door",
-        &[],
-        |p| opens_over_v6(p, "$KNOCK -6 fd77::2 7000 8000 9000"),
-    ));
     all.push(Scenario::new(
         "an open port in the middle breaks the attempt at a door without tcpflags (row 81)",
         &["knock", "python3"],
@@ -226,19 +110,20 @@ fn run_client(site: &Site, programs: &Programs, command: &str) -> Result<()> {
     Ok(())
 }
 
+/// Knocks, and counts: each opening has its command, and nothing opens once too often.
 fn knock(programs: &Programs, firewall: Firewall, way: &Way) -> Result<()> {
     let site = Site::new(&programs.knockd, DOORS, firewall.rules())?;
     run_client(&site, programs, way.command)?;
-    site.wait_for_line(&format!("10.77.0.1: {}: OPEN SESAME", way.opens))?;
-    let wanted = format!("{} 10.77.0.1\n", way.opens);
-    let limit = std::time::Duration::from_secs(5);
-    site.wait_until("the command", limit, || site.read("hits") == wanted)
-}
-
-fn opens_over_v6(programs: &Programs, command: &str) -> Result<()> {
-    let site = Site::new(&programs.knockd, DOORS, &[])?;
-    run_client(&site, programs, command)?;
-    site.wait_for_line("fd77::1: A: OPEN SESAME")
+    let source = if way.is_v6() { "fd77::1" } else { "10.77.0.1" };
+    site.wait_for_line(&format!("{source}: {}: OPEN SESAME", way.door))?;
+    site.settle("10.77.0.2")?;
+    let count = site.openings(way.door);
+    site.require(way.may_open(count, firewall), || {
+        format!("it opens {count} times")
+    })?;
+    let wanted = format!("{} {source}\n", way.door).repeat(count);
+    let limit = Duration::from_secs(10);
+    site.wait_until("the commands", limit, || site.read("hits") == wanted)
 }
 
 /// A listener on port 8000, started in the background before the daemon.

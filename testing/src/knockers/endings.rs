@@ -125,7 +125,7 @@ fn term_when_idle(programs: &Programs) -> Result<()> {
     }
     times.sort_unstable();
     if let (Some(median), Some(longest)) = (times.get(5), times.last()) {
-        println!("      median {median} ms, longest {longest} ms");
+        println!("      an idle daemon ends after {median} ms (median), {longest} ms (longest)");
     }
     Ok(())
 }

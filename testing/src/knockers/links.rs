@@ -1,10 +1,10 @@
 //! Real clients over links that are no Ethernet cards: VLAN, tun, PPP, and one that goes and comes
 //! back.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -63,7 +63,8 @@ fn vlan_support() -> Option<&'static str> {
 
 fn tun_support() -> Option<&'static str> {
     let device = "/dev/net/tun";
-    (!Path::new(device).exists()).then_some(device)
+    let open = File::options().read(true).write(true).open(device);
+    open.is_err().then_some(device)
 }
 
 /// Runs our client, then theirs, over both families, to 10.78.0.2 and fd78::2.

@@ -7,6 +7,7 @@ mod endings;
 mod links;
 mod recipes;
 mod stress;
+mod ways;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -2,14 +2,18 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use knockd::lab::Process;
 
 use crate::Result;
+use crate::network::CLIENT_INTERFACE;
 use crate::site::Site;
 
 use super::{Programs, Scenario};
+
+/// An address of the client that never knocks.
+const STRANGER: &str = "10.77.0.8";
 
 /// Open with one sequence, close with its reverse.
 const OPEN_AND_CLOSE: &str = "
@@ -65,6 +69,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "recipe 2: start_command, cmd_timeout = 10, stop_command; the ssh session stays",
             &NEEDS,
             open_for_a_while,
+        )
+        .for_root(),
+        Scenario::new(
+            "recipe 1 without the ESTABLISHED rule: the ssh session falls silent",
+            &NEEDS,
+            without_the_rule,
         )
         .for_root(),
     ]
@@ -148,6 +158,22 @@ impl Session {
         Ok(session)
     }
 
+    /// Whether nothing of what is said now arrives: the client's kernel keeps it for later.
+    fn falls_silent(&mut self, site: &Site) -> Result<()> {
+        let stdin = self.ssh.stdin.as_mut().ok_or("no standard input")?;
+        writeln!(stdin, "lost")?;
+        stdin.flush()?;
+        site.wait_until(
+            "ssh sends again and again in vain",
+            Duration::from_secs(10),
+            || {
+                let sockets =
+                    "ss -Htno state established dst 10.77.0.2 | grep -Eq 'timer:.on,[^,]*,[2-9]'";
+                site.client(sockets).is_ok_and(|o| o.status.success())
+            },
+        )
+    }
+
     fn echoes(&mut self, word: &str) -> Result<()> {
         let stdin = self.ssh.stdin.as_mut().ok_or("no standard input")?;
         writeln!(stdin, "{word}")?;
@@ -187,52 +213,83 @@ fn rules(site: &Site) -> Result<usize> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
 }
 
+/// What the firewall does; the daemon must leave it as it was.
+fn firewall(site: &Site) -> Result<String> {
+    let output = site.server("iptables -S")?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Closed for the knocker and for a stranger.
+fn closed(site: &Site, when: &str) -> Result<()> {
+    for source in ["10.77.0.1", STRANGER] {
+        let what = format!("open {when}, for {source}");
+        expect(&what, connects(site, source)?, false)?;
+    }
+    Ok(())
+}
+
+/// Open for the knocker, and for nobody else.
+fn open(site: &Site) -> Result<()> {
+    wait_for_rules(site, 1, Duration::from_secs(10))?;
+    expect("open after the knock", connects(site, "10.77.0.1")?, true)?;
+    expect("open for a stranger", connects(site, STRANGER)?, false)
+}
+
 fn wait_for_rules(site: &Site, count: usize, limit: Duration) -> Result<()> {
     let what = format!("{count} rules for port 22");
     site.wait_until(&what, limit, || rules(site).is_ok_and(|n| n == count))
 }
 
+/// Everything but the daemon's doors: an sshd, and a second address of the client.
+fn prepare(programs: &Programs, doors: &str, rules: &[&str]) -> Result<(Site, Sshd, String)> {
+    let site = Site::new(&programs.knockd, doors, rules)?;
+    let client = &site.network.client;
+    client.add_address(CLIENT_INTERFACE, &format!("{STRANGER}/24"))?;
+    let sshd = Sshd::start(&site)?;
+    closed(&site, "before the knock")?;
+    let before = firewall(&site)?;
+    Ok((site, sshd, before))
+}
+
 fn open_and_close(programs: &Programs) -> Result<()> {
-    let site = Site::new(&programs.knockd, OPEN_AND_CLOSE, &FIREWALL)?;
-    site.client("ip addr add 10.77.0.8/24 dev client0")?;
-    let _sshd = Sshd::start(&site)?;
-    expect(
-        "open before the knock",
-        connects(&site, "10.77.0.1")?,
-        false,
-    )?;
+    let (site, _sshd, before) = prepare(programs, OPEN_AND_CLOSE, &FIREWALL)?;
     knock(&site, "7000 8000 9000")?;
-    wait_for_rules(&site, 1, Duration::from_secs(10))?;
-    expect("open after the knock", connects(&site, "10.77.0.1")?, true)?;
-    expect(
-        "open for another address",
-        connects(&site, "10.77.0.8")?,
-        false,
-    )?;
+    open(&site)?;
     let mut session = Session::open(&site)?;
     knock(&site, "9000 8000 7000")?;
     wait_for_rules(&site, 0, Duration::from_secs(10))?;
-    expect("open after closing", connects(&site, "10.77.0.1")?, false)?;
+    closed(&site, "after closing")?;
+    expect("the firewall as before", firewall(&site)? == before, true)?;
     session.echoes("still here")
 }
 
-fn open_for_a_while(programs: &Programs) -> Result<()> {
-    let site = Site::new(&programs.knockd, OPEN_FOR_A_WHILE, &FIREWALL)?;
-    let _sshd = Sshd::start(&site)?;
-    expect(
-        "open before the knock",
-        connects(&site, "10.77.0.1")?,
-        false,
-    )?;
-    knock(&site, "2222:udp 3333:tcp 4444:udp")?;
-    wait_for_rules(&site, 1, Duration::from_secs(10))?;
+/// Shows that the rule is what keeps the session.
+fn without_the_rule(programs: &Programs) -> Result<()> {
+    let rules: Vec<_> = FIREWALL
+        .into_iter()
+        .filter(|rule| !rule.contains("ESTABLISHED"))
+        .collect();
+    let (site, _sshd, _) = prepare(programs, OPEN_AND_CLOSE, &rules)?;
+    knock(&site, "7000 8000 9000")?;
+    open(&site)?;
     let mut session = Session::open(&site)?;
-    expect("open after the knock", connects(&site, "10.77.0.1")?, true)?;
-    wait_for_rules(&site, 0, Duration::from_secs(16))?;
-    expect(
-        "open after ten seconds",
-        connects(&site, "10.77.0.1")?,
-        false,
-    )?;
+    knock(&site, "9000 8000 7000")?;
+    wait_for_rules(&site, 0, Duration::from_secs(10))?;
+    session.falls_silent(&site)
+}
+
+fn open_for_a_while(programs: &Programs) -> Result<()> {
+    let (site, _sshd, before) = prepare(programs, OPEN_FOR_A_WHILE, &FIREWALL)?;
+    let knocked = Instant::now();
+    knock(&site, "2222:udp 3333:tcp 4444:udp")?;
+    open(&site)?;
+    let mut session = Session::open(&site)?;
+    wait_for_rules(&site, 0, Duration::from_secs(20))?;
+    let open_for = knocked.elapsed();
+    println!("      open for {:.2} s", open_for.as_secs_f64());
+    let whole = open_for >= Duration::from_secs(10);
+    expect("open for the whole ten seconds", whole, true)?;
+    closed(&site, "after ten seconds")?;
+    expect("the firewall as before", firewall(&site)? == before, true)?;
     session.echoes("still here")
 }
