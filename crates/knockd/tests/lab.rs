@@ -95,7 +95,8 @@ fn reaches(from: &Host, to: &Host, address: &str) -> Result<bool, Box<dyn Error>
     .parse()?;
     let listener = to.run(|| TcpListener::bind(any))??;
     let there = SocketAddr::new(address.parse::<IpAddr>()?, listener.local_addr()?.port());
-    let patience = Duration::from_secs(1);
+    // A cable that was just laid may lose the first packets; TCP sends them again after a second.
+    let patience = Duration::from_secs(8);
     Ok(from
         .run(|| TcpStream::connect_timeout(&there, patience))?
         .is_ok())

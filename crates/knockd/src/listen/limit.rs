@@ -16,6 +16,7 @@ const LEFT_OUT_PERIOD: Duration = Duration::from_secs(1);
 pub(super) struct Limiter {
     first_steps: Bucket,
     later_steps: Bucket,
+    wrong_knocks: Bucket,
     dumps: Bucket,
     left_out: u32,
     all_left_out: u64,
@@ -28,6 +29,7 @@ impl Limiter {
         Self {
             first_steps: Bucket::new(100, Duration::from_millis(100)),
             later_steps: Bucket::new(1000, Duration::from_millis(10)),
+            wrong_knocks: Bucket::new(100, Duration::from_millis(100)),
             dumps: Bucket::new(1000, Duration::from_millis(5)),
             left_out: 0,
             all_left_out: 0,
@@ -39,12 +41,10 @@ impl Limiter {
     pub(super) fn allows(&mut self, kind: &ReportKind, now: Timestamp) -> bool {
         let bucket = match kind {
             ReportKind::Opening | ReportKind::LeftOut { .. } => return true,
-            ReportKind::Stage(1)
-            | ReportKind::Timeout { stage: 1 }
-            | ReportKind::Broken { stage: 1, .. } => &mut self.first_steps,
-            ReportKind::Stage(_) | ReportKind::Timeout { .. } | ReportKind::Broken { .. } => {
-                &mut self.later_steps
-            }
+            ReportKind::Stage(1) | ReportKind::Timeout { stage: 1 } => &mut self.first_steps,
+            ReportKind::Stage(_) | ReportKind::Timeout { .. } => &mut self.later_steps,
+            // Most logs do not show them: they must not keep other lines out.
+            ReportKind::Broken { .. } => &mut self.wrong_knocks,
             ReportKind::Dump { .. } => &mut self.dumps,
         };
         let allowed = bucket.take(now);
@@ -106,6 +106,15 @@ mod tests {
         allowed(&mut limiter, &STAGE_1, 1_000_000, 0);
         assert_eq!(allowed(&mut limiter, &ReportKind::Stage(2), 10, 0), 10);
         assert_eq!(allowed(&mut limiter, &ReportKind::Opening, 9999, 0), 9999);
+    }
+
+    #[test]
+    fn wrong_knocks_that_few_logs_show_keep_no_other_line_out() {
+        let mut limiter = Limiter::new();
+        let by = knock_core::sequence::Step::tcp(1);
+        let wrong = ReportKind::Broken { stage: 1, by };
+        assert_eq!(allowed(&mut limiter, &wrong, 1_000, 0), 100);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 100, 0), 100);
     }
 
     #[test]
