@@ -62,19 +62,24 @@ fn run() -> Result<bool> {
     };
     let started = Instant::now();
     let is_root = Uid::effective().is_root() && owns_the_machine();
-    let next = AtomicUsize::new(0);
     let counts = Mutex::new([0_usize; 3]);
+    let judge = |scenario: &Scenario| {
+        let result = judge(scenario, &programs, is_root);
+        if let Ok(mut counts) = counts.lock() {
+            let [passed, failed, skipped] = &mut *counts;
+            *match result {
+                Verdict::Passed => passed,
+                Verdict::Failed => failed,
+                Verdict::Skipped => skipped,
+            } += 1;
+        }
+    };
+    let (alone, together): (Vec<_>, Vec<_>) = scenarios.into_iter().partition(|s| s.alone);
+    alone.iter().for_each(&judge);
+    let next = AtomicUsize::new(0);
     let work = || {
-        while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = judge(scenario, &programs, is_root);
-            if let Ok(mut counts) = counts.lock() {
-                let [passed, failed, skipped] = &mut *counts;
-                *match result {
-                    Verdict::Passed => passed,
-                    Verdict::Failed => failed,
-                    Verdict::Skipped => skipped,
-                } += 1;
-            }
+        while let Some(scenario) = together.get(next.fetch_add(1, Ordering::Relaxed)) {
+            judge(scenario);
         }
     };
     thread::scope(|scope| {

@@ -39,6 +39,8 @@ pub struct Scenario {
     pub needs: Vec<&'static str>,
     /// Only the machine's root can run it.
     pub root: bool,
+    /// Nothing else must run meanwhile: it is about how much the machine can do.
+    pub alone: bool,
     probe: Option<Probe>,
     run: Arc<Run>,
 }
@@ -59,6 +61,7 @@ impl Scenario {
             name: name.into(),
             needs: needs.to_vec(),
             root: false,
+            alone: false,
             probe: None,
             run: Arc::new(run),
         }
@@ -66,6 +69,13 @@ impl Scenario {
 
     fn for_root(self) -> Self {
         Self { root: true, ..self }
+    }
+
+    fn alone(self) -> Self {
+        Self {
+            alone: true,
+            ..self
+        }
     }
 
     /// Needs something of the kernel.

@@ -27,7 +27,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "10,000 first knocks a second from other sources disturb nobody",
             &[],
             flood_of_first_knocks,
-        ),
+        )
+        .alone(),
         Scenario::new("a hundred clients in lockstep all get in", &[], lockstep),
         Scenario::new(
             "SIGTERM at any moment leaves no stop command unserved",

@@ -116,7 +116,7 @@ pub(super) const WAYS: &[Way] = &[
     way(
         "nc -u (openbsd)",
         &["nc.openbsd"],
-        "for p in 7100 7200 7300; do echo x | timeout .3 nc.openbsd -u -w1 10.77.0.2 $p; done; true",
+        "for p in 7100 7200 7300; do echo x | nc.openbsd -u -w1 10.77.0.2 $p; done; true",
         "U",
     ),
     way(
@@ -140,19 +140,19 @@ pub(super) const WAYS: &[Way] = &[
     way(
         "hping3 -S",
         &["hping3"],
-        "for p in 7000 8000 9000; do timeout .3 hping3 -q -n -S -c 1 -p $p 10.77.0.2; done; true",
+        "for p in 7000 8000 9000; do hping3 -q -n -S -c 1 -p $p 10.77.0.2; done; true",
         "A",
     ),
     way(
         "hping3 -2",
         &["hping3"],
-        "for p in 7100 7200 7300; do timeout .3 hping3 -q -n -2 -c 1 -p $p 10.77.0.2; done; true",
+        "for p in 7100 7200 7300; do hping3 -q -n -2 -c 1 -p $p 10.77.0.2; done; true",
         "U",
     ),
     way(
         "bash /dev/tcp",
         &["bash"],
-        "for p in 7000 8000 9000; do timeout .3 bash -c \"</dev/tcp/10.77.0.2/$p\"; done; true",
+        "for p in 7000 8000 9000; do timeout .9 bash -c \"</dev/tcp/10.77.0.2/$p\"; done; true",
         "A",
     ),
     way(
@@ -201,7 +201,7 @@ pub(super) const WAYS: &[Way] = &[
     way(
         "nc -u (traditional)",
         &["nc.traditional"],
-        "for p in 7100 7200 7300; do echo x | timeout .3 nc.traditional -n -u -w1 10.77.0.2 $p; done; true",
+        "for p in 7100 7200 7300; do echo x | nc.traditional -n -u -w1 10.77.0.2 $p; done; true",
         "U",
     ),
     way(
