@@ -2,8 +2,10 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`bench`] | the budgets that need a running daemon, ours beside the original |
 //! | [`case`] | a case: configuration, steps, expectations; read from `cases/*.toml` |
 //! | [`script`] | the notation of the steps: `7000 8000:udp +1.2s HUP 9000/ack~vlan=5` |
+//! | [`flood`] | first knocks from crowds of addresses that nobody has |
 //! | [`frame`] | a packet of a script as the bytes of an Ethernet frame |
 //! | [`trace`] | the notation of what a daemon reported: `A.1 A.2 A!` |
 //! | [`in_process`] | runs a case through `knock_core`, in virtual time |
@@ -16,8 +18,10 @@
 //! | [`live`] | runs a case against a real daemon |
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod case;
 pub mod classic;
+pub mod flood;
 pub mod frame;
 pub mod in_process;
 pub mod knockers;

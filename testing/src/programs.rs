@@ -13,13 +13,9 @@ use crate::live::installed;
 /// If it cannot be built.
 pub fn ours(name: &str, given: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(path) = given {
-        return Ok(path
-            .canonicalize()
-            .map_err(|e| format!("{}: {e}", path.display()))?);
+        return canonical(&path);
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .ok_or("the test bed has no directory above it")?;
+    let root = workspace()?;
     let package = if name == "knock" { "knock" } else { "knockd" };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
@@ -29,8 +25,34 @@ pub fn ours(name: &str, given: Option<PathBuf>) -> Result<PathBuf> {
     if !status.success() {
         return Err(format!("{package} does not build").into());
     }
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join("debug").join(name))
+    Ok(target(root).join("debug").join(name))
+}
+
+/// Our program `name` as it is shipped: `given`, or else what was built for release before, which
+/// takes too long to be done on the way.
+///
+/// # Errors
+/// If it was not built.
+pub fn released(name: &str, given: Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(path) = given {
+        return canonical(&path);
+    }
+    let path = target(workspace()?).join("release").join(name);
+    canonical(&path).map_err(|e| format!("{e}: first `cargo build --release`").into())
+}
+
+fn canonical(path: &Path) -> Result<PathBuf> {
+    let found = path.canonicalize();
+    found.map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+fn workspace() -> Result<&'static Path> {
+    let parent = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    parent.ok_or_else(|| "the test bed has no directory above it".into())
+}
+
+fn target(root: &Path) -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 /// The distribution's program `name`: `given`, or else the installed one.

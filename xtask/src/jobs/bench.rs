@@ -2,10 +2,11 @@
 
 use crate::run::{Outcome, cargo, execute};
 
-/// Runs every bench; each prints its figures, the ratio and the verdict.
+/// Runs every bench; each prints its figures, the ratio and the verdict. One that does not hold its
+/// budget does not keep the others from being measured.
 pub(crate) fn run(json: bool) -> Outcome {
     let flag: &[&str] = if json { &["--json"] } else { &[] };
-    execute(
+    let engine = execute(
         cargo(".")
             .args([
                 "bench",
@@ -17,7 +18,7 @@ pub(crate) fn run(json: bool) -> Outcome {
                 "--",
             ])
             .args(flag),
-    )?;
+    );
     execute(cargo(".").args([
         "build",
         "--quiet",
@@ -29,7 +30,16 @@ pub(crate) fn run(json: bool) -> Outcome {
     ]))?;
     execute(
         cargo("testing")
-            .args(["run", "--quiet", "--release", "--bin", "bench", "--"])
+            .args([
+                "run",
+                "--quiet",
+                "--release",
+                "--bin",
+                "bench",
+                "--",
+                "--strict",
+            ])
             .args(flag),
     )
+    .and(engine)
 }

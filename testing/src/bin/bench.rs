@@ -1,0 +1,82 @@
+//! `bench`: the budgets that need a running daemon, ours beside the distribution's in one run.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use knockd::lab::{Identity, isolate};
+use testbed::bench::{ALL, Programs};
+use testbed::{Result, programs};
+
+/// The budgets that need a running daemon: ours beside the distribution's, in one run
+#[derive(Debug, Parser)]
+struct Options {
+    /// A JSON object for each line
+    #[arg(long)]
+    json: bool,
+    /// Exit with 1 if a budget is not held
+    #[arg(long)]
+    strict: bool,
+    /// Watch the idle daemons for 60 s instead of 20 s
+    #[arg(long)]
+    full: bool,
+    /// Only these: sizes, latency, flood, doors, idle
+    #[arg(long, short)]
+    only: Vec<String>,
+    /// The daemon; ours, built for release, if not given
+    #[arg(long)]
+    knockd: Option<PathBuf>,
+    /// The client; ours, built for release, if not given
+    #[arg(long)]
+    knock: Option<PathBuf>,
+    /// The daemon to compare with; the distribution's if not given
+    #[arg(long)]
+    theirs: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<bool> {
+    let options = Options::parse();
+    if let Some(name) = options.only.iter().find(|name| !is_known(name)) {
+        return Err(format!("there is no bench `{name}`").into());
+    }
+    isolate(Identity::RootIfNeeded)?;
+    let programs = Programs {
+        knockd: programs::released("knockd", options.knockd)?,
+        knock: programs::released("knock", options.knock)?,
+        theirs: programs::theirs("knockd", options.theirs)?,
+    };
+    let rest = Duration::from_secs(if options.full { 60 } else { 20 });
+    let mut held = true;
+    for bench in ALL {
+        if !options.only.is_empty() && !options.only.iter().any(|name| name == bench.name) {
+            continue;
+        }
+        let lines = bench.run(&programs, rest);
+        for line in lines.map_err(|error| format!("{}: {error}", bench.name))? {
+            held &= line.holds();
+            if options.json {
+                println!("{}", line.json()?);
+            } else {
+                println!("{}", line.text());
+            }
+        }
+    }
+    Ok(held || !options.strict)
+}
+
+fn is_known(name: &str) -> bool {
+    ALL.iter().any(|bench| bench.name == name)
+}
