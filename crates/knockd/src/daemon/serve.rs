@@ -151,13 +151,8 @@ impl Daemon {
         let now = listen::now();
         let due = due.into_iter().flatten().min();
         let timeout = due.map(|due| timespec(due.saturating_since(now)));
-        let [reports, links] = self.side.fds();
-        let sources = [
-            Some(self.signals.get_read().as_fd()),
-            Some(reports),
-            Some(links),
-        ];
-        let sources = sources.into_iter().chain([self.scribe.fd()]).flatten();
+        let signals = std::iter::once(self.signals.get_read().as_fd());
+        let sources = signals.chain(self.side.fds()).chain(self.scribe.fd());
         let mut fds: Vec<_> = sources
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();

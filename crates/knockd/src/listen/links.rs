@@ -34,6 +34,8 @@ pub(super) struct Link {
 pub(super) struct Links {
     changes: Socket,
     links: BTreeMap<u32, Link>,
+    /// Changes were lost, and to ask for everything anew has failed so far.
+    stale: bool,
 }
 
 impl Links {
@@ -45,6 +47,7 @@ impl Links {
         let mut links = Self {
             changes,
             links: BTreeMap::new(),
+            stale: false,
         };
         links.refresh()?;
         Ok(links)
@@ -62,9 +65,19 @@ impl Links {
     }
 
     /// Asks the kernel for everything anew. Changes that come meanwhile are told afterwards, and
-    /// each says what is, so that hearing of it twice does no harm.
+    /// each says what is, so that hearing of it twice does no harm. If the kernel does not answer,
+    /// what was known before stays.
     pub(super) fn refresh(&mut self) -> io::Result<()> {
-        self.links.clear();
+        let before = std::mem::take(&mut self.links);
+        let asked = self.ask();
+        if asked.is_err() {
+            self.links = before;
+        }
+        self.stale = asked.is_err();
+        asked
+    }
+
+    fn ask(&mut self) -> io::Result<()> {
         let links = RouteNetlinkMessage::GetLink(LinkMessage::default());
         let addresses = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         for question in [links, addresses] {
@@ -75,7 +88,8 @@ impl Links {
 
     /// Reads the changes that are there, up to a bound. Whether there was any.
     pub(super) fn handle_readable(&mut self) -> io::Result<bool> {
-        let mut changed = false;
+        // That it fails was told when it first did.
+        let mut changed = self.stale && self.refresh().is_ok();
         for _ in 0..DATAGRAMS_A_CALL {
             match self.changes.recv_from_full() {
                 Ok((bytes, from)) => {

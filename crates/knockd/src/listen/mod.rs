@@ -116,7 +116,7 @@ pub enum Problem {
     Filter(io::Error),
     /// Interfaces could not be followed; they are looked at again on the next change or reload.
     Links(io::Error),
-    /// The listener has ended: nothing is heard any more.
+    /// The listener has ended: nothing is heard any more. Told once.
     ListenerEnded,
     /// The listener sent bytes that are no report; they were thrown away.
     NotAReport,
@@ -150,6 +150,8 @@ pub struct PacketSide {
     listener: Remote,
     counters: Counters,
     notices: VecDeque<Notice>,
+    /// Whether there is a listener no more.
+    ended: bool,
 }
 
 /// Now, on the clock of [`Report::at`]: the system's monotonic clock.
@@ -206,16 +208,17 @@ impl PacketSide {
             listener,
             counters: Counters::default(),
             notices,
+            ended: false,
         };
         side.tell_changes();
         Ok(side)
     }
 
-    /// What to poll for input: the reports, the interfaces. Then call
-    /// [`PacketSide::handle_readable`].
-    #[must_use]
-    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.reports.as_fd(), self.watch.as_fd()]
+    /// What to poll for input: the interfaces and, until [`Problem::ListenerEnded`], the reports.
+    /// Then call [`PacketSide::handle_readable`].
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let reports = (!self.ended).then(|| self.reports.as_fd());
+        std::iter::once(self.watch.as_fd()).chain(reports)
     }
 
     /// Reads what is there, up to a bound; never blocks. Harmless when nothing is. Then take the
@@ -227,6 +230,9 @@ impl PacketSide {
             Err(error) => self.push_problem(Problem::Links(error)),
         }
         for _ in 0..REPORTS_A_CALL {
+            if self.ended {
+                return;
+            }
             // One byte more than a report has, so that a longer message is not taken for one.
             let mut bytes = [0; report::LENGTH + 1];
             match recv(&self.reports, &mut bytes, RecvFlags::DONTWAIT) {
@@ -324,6 +330,7 @@ impl PacketSide {
     }
 
     fn listener_ended(&mut self) {
+        self.ended = true;
         self.push_problem(Problem::ListenerEnded);
     }
 

@@ -57,7 +57,10 @@ impl Outbox {
 
     /// Says how much was left out, if it is time to.
     pub(super) fn handle_timeout(&mut self, generation: u32, now: Timestamp) {
-        if let Some(lines) = self.limiter.poll_left_out(now) {
+        // While the acting side reads nothing, the count goes on.
+        if self.waiting.len() < MAX_WAITING
+            && let Some(lines) = self.limiter.poll_left_out(now)
+        {
             self.waiting
                 .push_back(Report::left_out(generation, lines, now));
         }
@@ -65,7 +68,8 @@ impl Outbox {
 
     /// When [`Outbox::handle_timeout`] has something to do.
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
-        self.limiter.poll_timeout()
+        let room = self.waiting.len() < MAX_WAITING;
+        self.limiter.poll_timeout().filter(|_| room)
     }
 
     /// Sends what there is room for.

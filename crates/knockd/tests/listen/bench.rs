@@ -98,10 +98,9 @@ impl Bench {
             if Instant::now() > deadline {
                 return Err(format!("it does not come: {notices:?}").into());
             }
-            let mut fds = self
-                .side
-                .fds()
-                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            let fds = self.side.fds();
+            let fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            let mut fds: Vec<_> = fds.collect();
             if poll(
                 &mut fds,
                 Some(&Timespec {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use knockd::listen::{Notice, Problem, ReportKind};
+use rustix::net::{Shutdown, shutdown};
 
 use crate::bench::Bench;
 use crate::knocks::A;
@@ -17,7 +18,21 @@ pub(crate) const CASES: &[(&str, Case)] = &[
         flood,
     ),
     ("ten_thousand_doors_start_and_open", many_doors),
+    ("the_end_of_the_listener_is_told_once", listener_ends),
 ];
+
+/// Nobody who waits for the packet side may be woken for ever by one that has ended.
+fn listener_ends(_: &Net) -> Outcome {
+    let mut bench = Bench::new(A, &["server0"])?;
+    let reports = bench.side.fds().last().ok_or("no descriptor")?;
+    shutdown(reports, Shutdown::Both)?;
+    let ended = |notice: &Notice| matches!(notice, Notice::Problem(Problem::ListenerEnded));
+    bench.until(ended)?;
+    bench.side.handle_readable();
+    assert!(bench.side.poll_notice().is_none());
+    assert_eq!(bench.side.fds().count(), 1, "the interfaces are left");
+    Ok(())
+}
 
 const STRANGERS: u32 = 10_000;
 
