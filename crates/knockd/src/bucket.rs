@@ -4,6 +4,52 @@ use std::time::Duration;
 
 use knock_core::time::Timestamp;
 
+/// How often at the most a count of what was left out is said.
+const LEFT_OUT_PERIOD: Duration = Duration::from_secs(1);
+
+/// How much was left out for want of a token, to be said now and then.
+#[derive(Debug)]
+pub(crate) struct LeftOut {
+    unsaid: u32,
+    all: u64,
+    /// When the last count was said.
+    said: Option<Timestamp>,
+}
+
+impl LeftOut {
+    pub(crate) const fn new() -> Self {
+        Self {
+            unsaid: 0,
+            all: 0,
+            said: None,
+        }
+    }
+
+    /// Counts one more.
+    pub(crate) fn count(&mut self) {
+        self.unsaid = self.unsaid.saturating_add(1);
+        self.all = self.all.saturating_add(1);
+    }
+
+    /// How many there were since the start.
+    pub(crate) const fn all(&self) -> u64 {
+        self.all
+    }
+
+    /// When [`LeftOut::poll`] has something to say; `None` while nothing was left out.
+    pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
+        let said = |said: Timestamp| said.saturating_add(LEFT_OUT_PERIOD);
+        (self.unsaid > 0).then(|| self.said.map_or(Timestamp::ZERO, said))
+    }
+
+    /// How many were left out since this was last said, if it is time to say so.
+    pub(crate) fn poll(&mut self, now: Timestamp) -> Option<u32> {
+        self.poll_timeout().filter(|due| *due <= now)?;
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
 /// So many at once, then one each period.
 #[derive(Debug)]
 pub(crate) struct Bucket {

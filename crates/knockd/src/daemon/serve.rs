@@ -270,7 +270,10 @@ impl Daemon {
     }
 
     fn handle_opening(&mut self, door: DoorRef, report: &Report) {
-        if matches!(door.trigger.source, SequenceSource::OneTime(_)) {
+        // Once the end has begun nothing is opened any more: the keeper says so, and no line is
+        // spent for it.
+        let spends = matches!(door.trigger.source, SequenceSource::OneTime(_));
+        if spends && self.ending.is_none() {
             let Some(spent) = self.one_time.spend(&door) else {
                 let text = "the door is gone since a reload; nothing was run";
                 let line = Line::of_source(report.source, &door.name, "refused", text);

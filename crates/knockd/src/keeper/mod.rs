@@ -20,7 +20,7 @@ use std::time::Duration;
 use knock_core::template::TooLong;
 use knock_core::time::Timestamp;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, LeftOut};
 use crate::log::{Level, Line};
 
 pub use doors::{DoorRef, Generations};
@@ -90,7 +90,7 @@ pub struct Keeper {
     actions: VecDeque<Action>,
     stopping: bool,
     lines: Bucket,
-    lines_left_out: u64,
+    left_out: LeftOut,
     refused: u64,
 }
 
@@ -108,7 +108,7 @@ impl Keeper {
             actions: VecDeque::new(),
             stopping: false,
             lines: Bucket::new(2_000, Duration::from_millis(10)),
-            lines_left_out: 0,
+            left_out: LeftOut::new(),
             refused: 0,
         }
     }
@@ -128,7 +128,11 @@ impl Keeper {
     /// When [`Keeper::handle_timeout`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
+        [deadline, self.left_out.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether no command runs, waits or is owed.
@@ -147,7 +151,7 @@ impl Keeper {
     /// too much was running already.
     #[must_use]
     pub const fn losses(&self) -> (u64, u64) {
-        (self.lines_left_out, self.refused)
+        (self.left_out.all(), self.refused)
     }
 
     /// `source` has opened `door`.
@@ -165,7 +169,11 @@ impl Keeper {
         };
         if self.stopping || self.queue.is_full() || self.grants.len() >= MAX_GRANTS {
             self.refused = self.refused.saturating_add(1);
-            let text = "too many commands are waiting; nothing was run for this opening";
+            let text = if self.stopping {
+                "the daemon stops; nothing was run for this opening"
+            } else {
+                "too many commands are waiting; nothing was run for this opening"
+            };
             let line = Line::of_source(source, name, "refused", text).at(Level::Error);
             return self.log(line, now);
         }
@@ -231,8 +239,13 @@ impl Keeper {
         self.run_waiting(now);
     }
 
-    /// Closes what is due at `now`.
+    /// Closes what is due at `now`, and says how many lines were left out.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        if let Some(lines) = self.left_out.poll(now) {
+            let text = format!("{lines} log lines about openings were left out");
+            let line = Line::new(Level::Info, "left-out", text);
+            self.actions.push_back(Action::Log(line));
+        }
         while let Some((deadline, id)) = self.deadlines.first().copied() {
             if deadline > now {
                 break;
@@ -315,7 +328,7 @@ impl Keeper {
         if self.lines.take(now) {
             self.actions.push_back(Action::Log(line));
         } else {
-            self.lines_left_out = self.lines_left_out.saturating_add(1);
+            self.left_out.count();
         }
     }
 }

@@ -207,6 +207,26 @@ fn openings_without_end_are_bounded_in_commands_lines_and_memory() {
     let (left_out, refused) = bench.keeper.losses();
     assert_eq!(refused, 100_000 - 1028);
     assert!(left_out > 100_000);
+    bench.lines.clear();
+    bench.pass(0);
+    assert_eq!(
+        bench.lines,
+        [format!("{left_out} log lines about openings were left out")]
+    );
+    bench.pass(3_600_000);
+    assert_eq!(bench.lines.len(), 1, "it is said once");
+}
+
+#[test]
+fn an_opening_while_the_daemon_stops_runs_nothing_and_says_why() {
+    let mut bench = Bench::new(RECIPE, 8);
+    bench.stop();
+    bench.open();
+    assert!(bench.running.is_empty() && bench.keeper.is_idle());
+    assert_eq!(
+        bench.lines[1..],
+        ["10.77.0.1: A: the daemon stops; nothing was run for this opening"]
+    );
 }
 
 #[test]

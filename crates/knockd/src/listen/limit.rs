@@ -5,10 +5,7 @@ use std::time::Duration;
 use knock_core::time::Timestamp;
 
 use super::report::ReportKind;
-use crate::bucket::Bucket;
-
-/// How often at the most a count of what was left out is reported.
-const LEFT_OUT_PERIOD: Duration = Duration::from_secs(1);
+use crate::bucket::{Bucket, LeftOut};
 
 /// Decides which reports go out. Openings always do; attempts that are past their first step,
 /// which only who knows the sequence gets to, do not suffer from those at it.
@@ -18,10 +15,7 @@ pub(super) struct Limiter {
     later_steps: Bucket,
     wrong_knocks: Bucket,
     dumps: Bucket,
-    left_out: u32,
-    all_left_out: u64,
-    /// When the last count was reported.
-    said: Option<Timestamp>,
+    left_out: LeftOut,
 }
 
 impl Limiter {
@@ -31,9 +25,7 @@ impl Limiter {
             later_steps: Bucket::new(1000, Duration::from_millis(10)),
             wrong_knocks: Bucket::new(100, Duration::from_millis(100)),
             dumps: Bucket::new(1000, Duration::from_millis(5)),
-            left_out: 0,
-            all_left_out: 0,
-            said: None,
+            left_out: LeftOut::new(),
         }
     }
 
@@ -56,26 +48,22 @@ impl Limiter {
 
     /// Counts one report more that was left out, for whatever reason.
     pub(super) fn count(&mut self) {
-        self.left_out = self.left_out.saturating_add(1);
-        self.all_left_out = self.all_left_out.saturating_add(1);
+        self.left_out.count();
     }
 
     /// How many were left out since the start.
     pub(super) const fn all_left_out(&self) -> u64 {
-        self.all_left_out
+        self.left_out.all()
     }
 
     /// When [`Limiter::poll_left_out`] has something to say; `None` while nothing was left out.
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
-        let said = |said: Timestamp| said.saturating_add(LEFT_OUT_PERIOD);
-        (self.left_out > 0).then(|| self.said.map_or(Timestamp::ZERO, said))
+        self.left_out.poll_timeout()
     }
 
     /// How many were left out since this was last said, if it is time to say so.
     pub(super) fn poll_left_out(&mut self, now: Timestamp) -> Option<u32> {
-        self.poll_timeout().filter(|due| *due <= now)?;
-        self.said = Some(now);
-        Some(std::mem::take(&mut self.left_out))
+        self.left_out.poll(now)
     }
 }
 
