@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use nix::unistd::{Uid, User};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::{Pid, Uid, User};
 
 use super::background;
 use crate::config_file::reason;
@@ -71,7 +72,30 @@ impl Runner {
             });
             false
         });
+        if std::process::id() == 1 {
+            self.bury_orphans();
+        }
         ended
+    }
+
+    /// As the first process of a container we are handed what commands leave behind in the
+    /// background, and nobody else takes their exit status.
+    fn bury_orphans(&self) {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        while let Ok(status) = waitid(Id::All, flags | WaitPidFlag::WNOWAIT) {
+            let Some(pid) = status.pid() else { return };
+            if self.is_command(pid) {
+                // It has ended just now; its signal comes.
+                return;
+            }
+            // One that is gone needs nothing more.
+            waitid(Id::Pid(pid), flags).ok();
+        }
+    }
+
+    fn is_command(&self, pid: Pid) -> bool {
+        let mut ids = self.running.iter().map(|running| running.child.id());
+        ids.any(|id| i32::try_from(id) == Ok(pid.as_raw()))
     }
 }
 
