@@ -49,6 +49,7 @@ fn sources(prefix: &str) -> Option<&'static str> {
         "filter" => "crates/knock-core/src/filter",
         "log" => "crates/knockd/src/log",
         "listen" => "crates/knockd/tests/listen",
+        "daemon" => "crates/knockd/tests/daemon",
         "cli" => "crates/knockd/src",
         "step" => "crates/knock/src",
         "wire" => "crates/knock/tests/wire",

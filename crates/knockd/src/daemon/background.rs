@@ -12,24 +12,45 @@ use std::process::{Command, ExitCode, Stdio};
 
 use rustix::fs::{Mode, OFlags};
 
-/// Set for the one that goes into the background. Its commands do not get to see it.
+/// Set for the one that goes into the background, to the process id of the one that starts it.
+/// Its commands do not get to see it.
 pub(super) const MARK: &str = "KNOCKD_IN_BACKGROUND";
 
 /// Which one this is.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(super) enum Stage {
-    /// The one that was started.
+    /// It stays where it was started.
     Foreground,
-    /// The one that it started.
+    /// It starts the one in the background, and ends.
+    Launcher,
+    /// The one in the background.
     Background,
 }
 
-pub(super) fn stage() -> Stage {
-    if std::env::var_os(MARK).is_some() {
-        Stage::Background
-    } else {
+/// Which one this is, with or without `-d`.
+pub(super) fn stage(daemon: bool) -> Stage {
+    if !daemon {
         Stage::Foreground
+    } else if names(MARK, rustix::process::getppid().map(|pid| pid.as_raw_pid())) {
+        Stage::Background
+    } else if is_main_of_a_notifying_service() {
+        Stage::Foreground
+    } else {
+        Stage::Launcher
     }
+}
+
+/// Whether we are the process that systemd started and from which it expects to hear: that one
+/// must stay. `$SYSTEMD_EXEC_PID` (systemd.exec(5)) tells it from those that only inherited
+/// `$NOTIFY_SOCKET`, as in a container or from a service's script, which wait for `-d` to return.
+fn is_main_of_a_notifying_service() -> bool {
+    let own = i32::try_from(std::process::id()).ok();
+    std::env::var_os("NOTIFY_SOCKET").is_some() && names("SYSTEMD_EXEC_PID", own)
+}
+
+/// Whether the environment variable `key` is the process id `pid`.
+fn names(key: &str, pid: Option<i32>) -> bool {
+    std::env::var(key).is_ok_and(|value| value.parse().ok().is_some_and(|it| pid == Some(it)))
 }
 
 /// Starts the one in the background, and gives how its start went.
@@ -40,7 +61,10 @@ pub(super) fn start() -> io::Result<ExitCode> {
     let mut child = Command::new(std::env::current_exe()?)
         .arg0(name)
         .args(args)
-        .env(MARK, "1")
+        .env(MARK, std::process::id().to_string())
+        // What it would tell is not what whoever waits there wants to know: not our start, but
+        // that of what started us.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()?;
     let mut ready = [0];

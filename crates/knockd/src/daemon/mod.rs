@@ -66,9 +66,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(mut cli: Cli) -> Result<ExitCode, Failure> {
-    // Under a service manager that waits to be told, the process that it started must stay.
-    let stage = background::stage();
-    if cli.daemon && stage == Stage::Foreground && std::env::var_os("NOTIFY_SOCKET").is_none() {
+    let stage = background::stage(cli.daemon);
+    if stage == Stage::Launcher {
         let code = background::start().map_err(|e| Failure::System("go into the background", e))?;
         return Ok(code);
     }
@@ -80,15 +79,16 @@ fn run(mut cli: Cli) -> Result<ExitCode, Failure> {
             "knockd: '{operand}' means nothing here and is ignored"
         ));
     }
-    // The daemon may change its folder, and a reload must find the same file.
-    cli.config = std::path::absolute(&cli.config).unwrap_or(cli.config);
+    // The daemon may change its folder, and must find the same files afterwards.
+    let folder = std::env::current_dir().unwrap_or_default();
+    cli.config = folder.join(cli.config);
     let loaded = load(&cli.config, &Services::system()).map_err(Failure::Config)?;
     if !loaded.diagnostics.is_empty() {
         let color = io::IsTerminal::is_terminal(&io::stderr());
         let text = diagnostics::render(&loaded.path, &loaded.bytes, &loaded.diagnostics, color);
         crate::log::to_stderr(text.trim_end());
     }
-    let settings = Settings::new(cli, &loaded.config);
+    let settings = Settings::new(cli, stage == Stage::Background, folder, &loaded.config);
     let daemon = Daemon::new(settings, loaded.config)?;
     Ok(daemon.run(stage))
 }

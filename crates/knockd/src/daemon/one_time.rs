@@ -6,17 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use knock_core::door::{Door, DoorId, SequenceSource};
 use knock_core::one_time::{self, OneTime};
 use knock_core::sequence::Sequence;
 
-use crate::config_file::reason;
+use crate::config_file::{MAX_BYTES, reason};
 use crate::log::{Level, Line};
 
 /// Why a door's file cannot be used at the start.
@@ -43,37 +43,57 @@ pub(super) struct OneTimeDoors {
 #[derive(Debug)]
 struct File {
     name: String,
+    /// The path as the configuration has it.
+    written: String,
     path: PathBuf,
     current: Option<Sequence>,
 }
 
 impl OneTimeDoors {
-    /// Reads the files of all one-time doors. The lines are about what was skipped in them.
+    /// Reads the files of all one-time doors, which are in `folder` if their path is relative.
+    /// The lines are about what was skipped in them.
     ///
     /// # Errors
-    /// If a file cannot be read, or has no sequence left.
-    pub(super) fn open(doors: &Arc<[Door]>) -> Result<(Self, Vec<Line>), Failure> {
+    /// If a file cannot be read and written, or has no sequence left.
+    pub(super) fn open(doors: &Arc<[Door]>, folder: &Path) -> Result<(Self, Vec<Line>), Failure> {
+        let (opened, lines) = Self::reopen(doors, folder)?;
+        match opened.doors.values().find(|file| file.current.is_none()) {
+            Some(file) => Err(Failure {
+                door: file.name.clone(),
+                path: file.path.clone(),
+                why: Why::Empty,
+            }),
+            None => Ok((opened, lines)),
+        }
+    }
+
+    /// As [`OneTimeDoors::open`], but a file without a sequence only shuts its door: it may well
+    /// be that the last line was used, and that must not stand in the way of a reload.
+    pub(super) fn reopen(doors: &Arc<[Door]>, folder: &Path) -> Result<(Self, Vec<Line>), Failure> {
         let mut opened = Self::default();
         let mut lines = Vec::new();
         for (id, door) in (0..=u16::MAX).zip(doors.iter()) {
             let SequenceSource::OneTime(path) = &door.trigger.source else {
                 continue;
             };
-            let path = PathBuf::from(path);
-            let fail = |why| Failure {
-                door: door.name.clone(),
-                path: path.clone(),
-                why,
-            };
-            let bytes = std::fs::read(&path).map_err(|error| fail(Why::Io(error)))?;
-            let read = one_time::parse(&bytes);
-            lines.extend(complaints(&door.name, &path, &read));
-            let current = read.current.ok_or_else(|| fail(Why::Empty))?;
-            let file = File {
+            let mut file = File {
                 name: door.name.clone(),
-                path,
-                current: Some(current.sequence),
+                written: path.clone(),
+                path: folder.join(path),
+                current: None,
             };
+            let read = open_file(&file.path).and_then(|mut file| read_all(&mut file));
+            let bytes = read.map_err(|error| Failure {
+                door: file.name.clone(),
+                path: file.path.clone(),
+                why: Why::Io(error),
+            })?;
+            let read = one_time::parse(&bytes);
+            lines.extend(complaints(&door.name, &file.path, &read));
+            file.current = read.current.map(|line| line.sequence);
+            if file.current.is_none() {
+                lines.push(no_more(&file.name));
+            }
             opened.doors.insert(DoorId(id), file);
         }
         Ok((opened, lines))
@@ -91,7 +111,7 @@ impl OneTimeDoors {
         let SequenceSource::OneTime(path) = &door.trigger.source else {
             return None;
         };
-        let is_it = |file: &File| file.name == door.name && file.path.as_os_str() == path.as_str();
+        let is_it = |file: &File| file.name == door.name && file.written == *path;
         let (id, file) = self.doors.iter_mut().find(|(_, file)| is_it(file))?;
         let id = *id;
         let spent = file.current.take();
@@ -101,12 +121,7 @@ impl OneTimeDoors {
             Ok(next) => {
                 let mut lines = Vec::new();
                 if next.is_none() {
-                    let text = format!(
-                        "no more sequences left in the one time sequences file for door {} \
-                         --> disabling the door",
-                        file.name
-                    );
-                    lines.push(Line::new(Level::Warning, "one-time", text));
+                    lines.push(no_more(&file.name));
                 }
                 file.current.clone_from(&next);
                 Spent {
@@ -151,9 +166,9 @@ pub(super) struct Spent {
 
 /// Strikes off the first line that is not spent and has the sequence `spent`, durably, and gives
 /// the first sequence after that.
-fn strike(path: &PathBuf, spent: &Sequence) -> io::Result<Option<Sequence>> {
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
-    let bytes = std::fs::read(path)?;
+fn strike(path: &Path, spent: &Sequence) -> io::Result<Option<Sequence>> {
+    let mut file = open_file(path)?;
+    let bytes = read_all(&mut file)?;
     let offset = find(&bytes, spent).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::NotFound,
@@ -162,8 +177,31 @@ fn strike(path: &PathBuf, spent: &Sequence) -> io::Result<Option<Sequence>> {
     })?;
     file.write_all_at(b"#", u64::try_from(offset).map_err(io::Error::other)?)?;
     file.sync_data()?;
-    let bytes = std::fs::read(path)?;
+    let bytes = read_all(&mut file)?;
     Ok(one_time::parse(&bytes).current.map(|line| line.sequence))
+}
+
+fn open_file(path: &Path) -> io::Result<fs::File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+/// The whole file, of which there is a bound.
+fn read_all(file: &mut fs::File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= MAX_BYTES => Ok(bytes),
+        _ => Err(io::ErrorKind::FileTooLarge.into()),
+    }
+}
+
+fn no_more(door: &str) -> Line {
+    let text = format!(
+        "no more sequences left in the one time sequences file for door {door} \
+         --> disabling the door"
+    );
+    Line::new(Level::Warning, "one-time", text)
 }
 
 /// Where the first usable line with this sequence begins. Lines before it may have been added
@@ -179,7 +217,7 @@ fn find(bytes: &[u8], spent: &Sequence) -> Option<usize> {
     }
 }
 
-fn complaints(door: &str, path: &std::path::Path, read: &OneTime) -> Vec<Line> {
+fn complaints(door: &str, path: &Path, read: &OneTime) -> Vec<Line> {
     let complain = |bad: &one_time::BadLine| {
         let text = format!(
             "{}:{}: {}; the line is skipped (door {door})",
@@ -207,13 +245,16 @@ impl fmt::Display for Failure {
 mod tests {
     use super::*;
     use knock_core::config;
-    use std::path::Path;
 
     fn doors(path: &Path) -> Arc<[Door]> {
         let path = path.display();
         let text = format!("[A]\none_time_sequences = {path}\ntcpflags = syn\ncommand = x\n");
         let parsed = config::parse(text.as_bytes(), &|_, _| None);
         parsed.config.expect("a configuration").doors.into()
+    }
+
+    fn open(doors: &Arc<[Door]>) -> Result<(OneTimeDoors, Vec<Line>), Failure> {
+        OneTimeDoors::open(doors, Path::new("/nonexistent"))
     }
 
     fn text(sequence: &Option<Sequence>) -> Option<String> {
@@ -224,9 +265,9 @@ mod tests {
     fn each_line_is_struck_off_in_its_turn_and_the_last_shuts_the_door() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lines");
-        std::fs::write(&path, " 7000,8000\n# a comment\n7100,8100:udp\n").unwrap();
+        fs::write(&path, " 7000,8000\n# a comment\n7100,8100:udp\n").unwrap();
         let doors = doors(&path);
-        let (mut opened, lines) = OneTimeDoors::open(&doors).unwrap();
+        let (mut opened, lines) = open(&doors).unwrap();
         assert!(lines.is_empty());
         let current = opened.sequences();
         assert_eq!(text(&current[0].1).as_deref(), Some("7000,8000"));
@@ -239,7 +280,7 @@ mod tests {
                 .message(None)
                 .starts_with("no more sequences left")
         );
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, "#7000,8000\n# a comment\n#100,8100:udp\n");
         let shut = opened.spend(&doors[0]).unwrap();
         assert!(!shut.is_struck);
@@ -249,12 +290,12 @@ mod tests {
     fn a_bad_line_is_reported_and_never_struck_off_for_another() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lines");
-        std::fs::write(&path, "nonsense\n7000,8000\n7100\n").unwrap();
+        fs::write(&path, "nonsense\n7000,8000\n7100\n").unwrap();
         let doors = doors(&path);
-        let (mut opened, lines) = OneTimeDoors::open(&doors).unwrap();
+        let (mut opened, lines) = open(&doors).unwrap();
         assert!(lines[0].message(None).contains("lines:1: "));
         assert!(opened.spend(&doors[0]).unwrap().is_struck);
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, "nonsense\n#000,8000\n7100\n");
     }
 
@@ -262,13 +303,13 @@ mod tests {
     fn lines_that_were_added_meanwhile_are_not_spent_instead() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lines");
-        std::fs::write(&path, "7000,8000\n").unwrap();
+        fs::write(&path, "7000,8000\n").unwrap();
         let doors = doors(&path);
-        let (mut opened, _) = OneTimeDoors::open(&doors).unwrap();
-        std::fs::write(&path, "7100,8100\n7000,8000\n").unwrap();
+        let (mut opened, _) = open(&doors).unwrap();
+        fs::write(&path, "7100,8100\n7000,8000\n").unwrap();
         let spent = opened.spend(&doors[0]).unwrap();
         assert_eq!(text(&spent.next).as_deref(), Some("7100,8100"));
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, "7100,8100\n#000,8000\n");
     }
 
@@ -276,10 +317,10 @@ mod tests {
     fn a_line_that_cannot_be_struck_off_shuts_the_door() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lines");
-        std::fs::write(&path, "7000,8000\n7100\n").unwrap();
+        fs::write(&path, "7000,8000\n7100\n").unwrap();
         let doors = doors(&path);
-        let (mut opened, _) = OneTimeDoors::open(&doors).unwrap();
-        std::fs::remove_file(&path).unwrap();
+        let (mut opened, _) = open(&doors).unwrap();
+        fs::remove_file(&path).unwrap();
         let spent = opened.spend(&doors[0]).unwrap();
         assert_eq!((spent.is_struck, spent.next), (false, None));
         assert!(
@@ -293,12 +334,41 @@ mod tests {
     fn a_file_without_a_sequence_keeps_the_daemon_from_starting() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lines");
-        assert!(OneTimeDoors::open(&doors(&path)).is_err());
-        std::fs::write(&path, "# all spent\n#7000\n").unwrap();
-        let failure = OneTimeDoors::open(&doors(&path)).unwrap_err().to_string();
+        assert!(open(&doors(&path)).is_err());
+        fs::write(&path, "# all spent\n#7000\n").unwrap();
+        let failure = open(&doors(&path)).unwrap_err().to_string();
         assert!(
             failure.ends_with("no one-time sequence is left in the file"),
             "{failure}"
         );
+    }
+
+    #[test]
+    fn at_a_reload_a_file_without_a_sequence_only_shuts_its_door() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        fs::write(&path, "#7000\n").unwrap();
+        let (opened, lines) = OneTimeDoors::reopen(&doors(&path), folder.path()).unwrap();
+        assert_eq!(opened.sequences(), [(DoorId(0), None)]);
+        assert!(lines[0].message(None).starts_with("no more sequences left"));
+    }
+
+    #[test]
+    fn a_relative_path_begins_in_the_folder_that_is_given() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("lines"), "7000\n7100\n").unwrap();
+        let doors = doors(Path::new("lines"));
+        let (mut opened, _) = OneTimeDoors::open(&doors, folder.path()).unwrap();
+        assert!(opened.spend(&doors[0]).unwrap().is_struck);
+        let text = fs::read_to_string(folder.path().join("lines")).unwrap();
+        assert_eq!(text, "#000\n7100\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_keeps_the_daemon_from_starting() {
+        // The kernel lets nobody write to a program that runs.
+        let program = std::env::current_exe().unwrap();
+        let failure = open(&doors(&program)).unwrap_err().to_string();
+        assert!(failure.ends_with(": Text file busy"), "{failure}");
     }
 }

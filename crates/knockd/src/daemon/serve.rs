@@ -71,7 +71,7 @@ impl Daemon {
     pub(super) fn new(settings: Settings, config: Config) -> Result<Self, Failure> {
         let signals = signals().map_err(|error| Failure::System("receive signals", error))?;
         let doors: Arc<[Door]> = config.doors.into();
-        let (one_time, lines) = OneTimeDoors::open(&doors)?;
+        let (one_time, lines) = OneTimeDoors::open(&doors, &settings.folder)?;
         let doors = Generations::new(doors);
         let side = PacketSide::start(Setup {
             generation: doors.number(),
@@ -80,7 +80,8 @@ impl Daemon {
             max_attempts: settings.max_attempts,
             interfaces: settings.interfaces.names.clone(),
             only_ipv4: settings.cli.only_ip_v4,
-            dump: settings.cli.debug,
+            // In the background nobody would see it.
+            dump: settings.cli.debug && !settings.background,
         });
         let side = side.map_err(Failure::Listen)?;
         if settings.background {
@@ -347,9 +348,9 @@ impl Daemon {
     }
 
     fn adopt(&mut self, loaded: Loaded) {
-        let settings = Settings::new(self.settings.cli.clone(), &loaded.config);
+        let settings = self.settings.with(&loaded.config);
         let doors: Arc<[Door]> = loaded.config.doors.into();
-        let (one_time, lines) = match OneTimeDoors::open(&doors) {
+        let (one_time, lines) = match OneTimeDoors::reopen(&doors, &settings.folder) {
             Ok(opened) => opened,
             Err(failure) => {
                 let text = format!("error: {failure}");

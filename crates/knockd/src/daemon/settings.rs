@@ -1,6 +1,6 @@
 //! What the command line and the configuration say together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use knock_core::config::{Config, LogLevel};
 
@@ -13,11 +13,13 @@ use crate::log::{Console, LogSetup};
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) cli: Cli,
+    /// The folder that it was started in: relative paths begin there, also after a reload.
+    pub(super) folder: PathBuf,
     /// Whether it runs in the background.
     pub(super) background: bool,
     pub(super) interfaces: Interfaces,
     pub(super) log: LogSetup,
-    /// Only in the background.
+    /// Only with `-d`.
     pub(super) pidfile: Option<PathBuf>,
     pub(super) max_attempts: u32,
     pub(super) max_commands: usize,
@@ -32,26 +34,32 @@ pub(super) struct Interfaces {
 }
 
 impl Settings {
-    pub(super) fn new(mut cli: Cli, config: &Config) -> Self {
-        for path in [&mut cli.logfile, &mut cli.pidfile].into_iter().flatten() {
-            if let Ok(absolute) = std::path::absolute(&path) {
-                *path = absolute;
-            }
-        }
-        let background = cli.daemon && std::env::var_os("NOTIFY_SOCKET").is_none();
+    /// What `cli` and `config` say, in the background or not, started in `folder`.
+    pub(super) fn new(cli: Cli, background: bool, folder: PathBuf, config: &Config) -> Self {
         let options = &config.options;
         let pidfile = options.pidfile.as_ref().map(PathBuf::from);
         let pidfile = pidfile.or_else(|| cli.pidfile.clone());
-        let pidfile = background.then(|| pidfile.unwrap_or_else(|| DEFAULT_PIDFILE.into()));
+        let pidfile = pidfile.unwrap_or_else(|| DEFAULT_PIDFILE.into());
         Self {
             interfaces: Interfaces::new(&cli, config),
-            log: log_setup(&cli, config, background),
+            log: log_setup(&cli, config, background, &folder),
             background,
-            pidfile,
+            pidfile: cli.daemon.then(|| folder.join(pidfile)),
             max_attempts: options.max_attempts,
             max_commands: usize::try_from(options.max_commands).unwrap_or(usize::MAX),
+            folder,
             cli,
         }
+    }
+
+    /// The same with another configuration.
+    pub(super) fn with(&self, config: &Config) -> Self {
+        Self::new(
+            self.cli.clone(),
+            self.background,
+            self.folder.clone(),
+            config,
+        )
     }
 }
 
@@ -76,9 +84,10 @@ impl Interfaces {
     }
 }
 
-fn log_setup(cli: &Cli, config: &Config, background: bool) -> LogSetup {
+fn log_setup(cli: &Cli, config: &Config, background: bool, folder: &Path) -> LogSetup {
     let options = &config.options;
     let file = options.logfile.as_ref().map(PathBuf::from);
+    let file = file.or_else(|| cli.logfile.clone());
     let console = if background {
         Console::Off
     } else if cli.debug {
@@ -89,10 +98,50 @@ fn log_setup(cli: &Cli, config: &Config, background: bool) -> LogSetup {
         Console::IfAlone
     };
     LogSetup {
-        file: file.or_else(|| cli.logfile.clone()),
+        file: file.map(|file| folder.join(file)),
         syslog: options.syslog,
         format: options.log_format,
         debug: options.log_level == LogLevel::Debug,
         console,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use knock_core::config::parse;
+
+    fn settings(options: &str, background: bool) -> Settings {
+        let text = format!("[options]\n{options}\n[A]\nsequence = 1\ncommand = x\n");
+        let config = parse(text.as_bytes(), &|_, _| None).config.unwrap();
+        let cli = Cli {
+            daemon: true,
+            pidfile: Some("cli.pid".into()),
+            logfile: Some("cli.log".into()),
+            interface: Some("eth7".into()),
+            ..Cli::default()
+        };
+        Settings::new(cli, background, "/start".into(), &config)
+    }
+
+    #[test]
+    fn relative_paths_begin_where_the_daemon_was_started() {
+        let settings = settings("logfile = my.log\npidfile = /run/my.pid", true);
+        assert_eq!(settings.log.file.as_deref(), Some("/start/my.log".as_ref()));
+        assert_eq!(settings.pidfile.as_deref(), Some("/run/my.pid".as_ref()));
+    }
+
+    #[test]
+    fn the_configuration_wins_for_files_and_the_command_line_for_interfaces() {
+        let settings = settings("interface = eth0\npidfile = conf.pid", false);
+        assert_eq!(settings.interfaces.names, ["eth7"]);
+        assert_eq!(
+            settings.pidfile.as_deref(),
+            Some("/start/conf.pid".as_ref())
+        );
+        assert_eq!(
+            settings.log.file.as_deref(),
+            Some("/start/cli.log".as_ref())
+        );
     }
 }

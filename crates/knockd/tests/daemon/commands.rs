@@ -1,0 +1,106 @@
+//! What the daemon runs, and what becomes of it.
+
+use std::fs;
+use std::process::{Child, Command};
+
+use knockd::lab::Process;
+use nix::sched::{CloneFlags, unshare};
+use rustix::process::Signal;
+
+use crate::site::{Site, eventually, exit_code};
+use crate::{Case, Outcome};
+
+pub(crate) const CASES: &[Case] = &[
+    (
+        "as_the_first_process_it_buries_what_commands_leave",
+        first_process,
+    ),
+    ("a_knock_while_it_stops_spends_no_one_time_line", stopping),
+    ("a_full_disk_under_the_log_stops_no_command", full_disk),
+    (
+        "a_stop_runs_what_is_owed_over_a_start_that_hangs",
+        hanging_start,
+    ),
+];
+
+/// A child of ours; killed when dropped.
+struct Owned(Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already, which is what we want.
+        let _ended = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+/// As in a container whose only program is the daemon.
+fn first_process() -> Outcome {
+    let door = "[A]\nsequence = 7000:udp\ncommand = (sleep 0.1; echo x >> hits) &\n";
+    let site = Site::new(door)?;
+    let mut knockd: Command = site.knockd(&["-c", "knockd.conf", "-g", "log"]);
+    let spawn = || -> Outcome<Owned> {
+        // Of what this thread starts, the first is the first of a new process namespace.
+        unshare(CloneFlags::CLONE_NEWPID)?;
+        Ok(Owned(knockd.spawn()?))
+    };
+    let daemon = site.host.run(spawn)??;
+    site.await_log("starting up")?;
+    for count in 1..=3 {
+        site.knock(&[7000])?;
+        eventually("a hit", || site.read("hits").lines().count() == count)?;
+    }
+    let children = format!("/proc/{0}/task/{0}/children", daemon.0.id());
+    eventually("no child is left", || {
+        fs::read_to_string(&children).is_ok_and(|children| children.is_empty())
+    })
+}
+
+/// Starts a daemon with a start command that hangs, and tells it to stop.
+fn stop_over_hanging_start(site: &Site) -> Outcome<Process> {
+    let process = site.start(&[])?;
+    site.knock(&[7100])?;
+    eventually("the start command", || site.path("started").exists())?;
+    process.signal(Signal::TERM)?;
+    site.await_log("shutting down")?;
+    Ok(process)
+}
+
+const HANGING: &str = "[H]
+sequence = 7100:udp
+start_command = touch started; exec sleep 60
+stop_command = touch stopped
+";
+
+fn stopping() -> Outcome {
+    let site = Site::new(&format!(
+        "{HANGING}[A]\none_time_sequences = lines\ncommand = x\n"
+    ))?;
+    site.write("lines", "7000:udp\n7001:udp\n")?;
+    let _process = stop_over_hanging_start(&site)?;
+    site.knock(&[7000])?;
+    site.await_log("A: the daemon stops; nothing was run")?;
+    assert_eq!(site.read("lines"), "7000:udp\n7001:udp\n");
+    Ok(())
+}
+
+fn hanging_start() -> Outcome {
+    let site = Site::new(HANGING)?;
+    let mut process = stop_over_hanging_start(&site)?;
+    assert_eq!(exit_code(&mut process)?, Some(15));
+    assert!(site.path("stopped").exists());
+    Ok(())
+}
+
+fn full_disk() -> Outcome {
+    let site = Site::new("[A]\nsequence = 7000:udp\ncommand = touch opened\n")?;
+    let mut knockd = site.knockd(&["-c", "knockd.conf", "-g", "/dev/full", "-v"]);
+    let process = site
+        .host
+        .spawn(knockd.stdout(fs::File::create(site.path("log"))?))?;
+    site.await_log("starting up")?;
+    site.knock(&[7000])?;
+    eventually("the command", || site.path("opened").exists())?;
+    drop(process);
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! The daemon as a process: how it starts, goes into the background, reloads and ends. What it
+//! makes of packets is the business of the compliance cases and of `tests/listen`.
+
+mod background;
+mod commands;
+mod notify;
+mod site;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use knockd::lab::{Identity, isolate};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+
+type Case = (&'static str, fn() -> Outcome);
+
+fn main() -> ExitCode {
+    if let Err(error) = isolate(Identity::RootIfNeeded) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    let cases = [background::CASES, commands::CASES, notify::CASES].concat();
+    let trials = cases.into_iter().map(|(name, case)| {
+        Trial::test(name, move || {
+            case().map_err(|error| Failed::from(error.to_string()))
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
