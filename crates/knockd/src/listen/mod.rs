@@ -424,6 +424,10 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// The most addresses that a line names: with thousands of them, each that comes or goes would
+/// repeat all.
+const ADDRESSES_A_LINE: usize = 8;
+
 impl fmt::Display for InterfaceChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -435,11 +439,30 @@ impl fmt::Display for InterfaceChange {
             Self::NoAddress => f.write_str("has no address"),
             Self::Addresses(addresses) => {
                 f.write_str("has")?;
-                for (i, address) in addresses.iter().enumerate() {
+                for (i, address) in addresses.iter().take(ADDRESSES_A_LINE).enumerate() {
                     write!(f, "{}{address}", if i == 0 { " " } else { ", " })?;
                 }
-                Ok(())
+                match addresses.len().checked_sub(ADDRESSES_A_LINE) {
+                    None | Some(0) => Ok(()),
+                    Some(more) => write!(f, " and {more} more"),
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_about_addresses_does_not_grow_with_their_number() {
+        let addresses = |count: u8| {
+            let all = (1..=count).map(|n| IpAddr::from([10, 0, 0, n]));
+            InterfaceChange::Addresses(all.collect()).to_string()
+        };
+        assert_eq!(addresses(2), "has 10.0.0.1, 10.0.0.2");
+        assert!(addresses(8).ends_with(", 10.0.0.8"));
+        assert!(addresses(200).ends_with(", 10.0.0.8 and 192 more"));
     }
 }

@@ -1,7 +1,8 @@
 //! The log: lines as the original words them, to every place that was asked for.
 //!
-//! Promise: writing a line never blocks for long and never fails the daemon. What came from the
-//! network or from a configuration cannot break a line in two ([`Line::message`]).
+//! Promise: writing a line never fails the daemon, and never waits for a log daemon or for the
+//! reader of a log file that is a pipe. Standard output is waited for, as by any program. What came
+//! from the network or from a configuration cannot break a line in two ([`Line::message`]).
 
 mod file;
 mod format;
