@@ -11,10 +11,11 @@ use knock_core::config::Config;
 use knock_core::door::{Door, SequenceSource};
 use knock_core::sequence::Protocol;
 use knock_core::time::Timestamp;
+use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
@@ -188,6 +189,8 @@ impl Daemon {
                 SIGHUP => self.reload(),
                 SIGUSR1 => self.say_status(),
                 SIGINT => self.end(2),
+                // A log that may not grow any more: the write says so.
+                SIGXFSZ => {}
                 _ => self.end(15),
             }
         }
@@ -308,7 +311,7 @@ impl Daemon {
         }
         let code = ending.code;
         let (grants, ..) = self.keeper.counts();
-        let text = format!("{grants} commands have not ended; going without them");
+        let text = format!("commands that have not ended: {grants}; going without them");
         self.scribe.note(Level::Error, "stop", text);
         Some(code)
     }
@@ -480,9 +483,12 @@ impl Daemon {
 }
 
 /// Signals arrive as bytes in a pipe; nothing works in their handlers.
+///
+/// Whoever started us may have had some blocked, which is inherited: then nothing could end us.
 fn signals() -> io::Result<Signals> {
+    SigSet::empty().thread_set_mask()?;
     let (read, write) = UnixStream::pair()?;
-    let wanted = [SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1];
+    let wanted = [SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ];
     SignalDelivery::with_pipe(read, write, SignalOnly, wanted)
 }
 

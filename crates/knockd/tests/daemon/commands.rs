@@ -1,7 +1,8 @@
 //! What the daemon runs, and what becomes of it.
 
 use std::fs;
-use std::process::{Child, Command};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use knockd::lab::Process;
 use nix::sched::{CloneFlags, unshare};
@@ -17,6 +18,8 @@ pub(crate) const CASES: &[Case] = &[
     ),
     ("a_knock_while_it_stops_spends_no_one_time_line", stopping),
     ("a_full_disk_under_the_log_stops_no_command", full_disk),
+    ("a_log_that_may_not_grow_stops_no_command", limited_log),
+    ("signals_that_were_blocked_are_heard", blocked),
     (
         "a_stop_runs_what_is_owed_over_a_start_that_hangs",
         hanging_start,
@@ -89,6 +92,44 @@ fn hanging_start() -> Outcome {
     let mut process = stop_over_hanging_start(&site)?;
     assert_eq!(exit_code(&mut process)?, Some(15));
     assert!(site.path("stopped").exists());
+    Ok(())
+}
+
+/// The signal SIGXFSZ would end the daemon.
+fn limited_log() -> Outcome {
+    let site = Site::new("[A]\nsequence = 7000:udp\n")?;
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", "ulimit -f 0; exec \"$0\" -v -c knockd.conf -g log"])
+        .arg(env!("CARGO_BIN_EXE_knockd"))
+        .current_dir(site.path(""))
+        .stdout(Stdio::piped());
+    let mut process = site.host.spawn(&mut shell)?;
+    let lines = BufReader::new(process.stdout.take().ok_or("no standard output")?).lines();
+    for line in lines {
+        match line?.as_str() {
+            "starting up, listening on lo" => site.knock(&[7000])?,
+            "127.0.0.1: A: OPEN SESAME" => return Ok(()),
+            _ => {}
+        }
+    }
+    Err("it has ended".into())
+}
+
+/// The mask is inherited; `env` of coreutils can set it.
+fn blocked() -> Outcome {
+    let site = Site::new("[A]\nsequence = 7000:udp\ncommand = exit 7\n")?;
+    let mut env = Command::new("env");
+    env.arg("--block-signal=TERM,HUP,CHLD")
+        .arg(env!("CARGO_BIN_EXE_knockd"))
+        .args(["-c", "knockd.conf", "-g", "log"])
+        .current_dir(site.path(""));
+    let mut process = site.host.spawn(&mut env)?;
+    site.await_log("starting up")?;
+    site.knock(&[7000])?;
+    site.await_log("status code (7)")?;
+    process.signal(Signal::TERM)?;
+    assert_eq!(exit_code(&mut process)?, Some(15));
     Ok(())
 }
 
