@@ -6,6 +6,7 @@
 mod background;
 mod one_time;
 mod pidfile;
+mod reload;
 mod runner;
 mod scribe;
 mod serve;

@@ -21,19 +21,16 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use super::background::{self, Stage};
 use super::one_time::OneTimeDoors;
-use super::pidfile::{Pidfile, PidfileError};
+use super::pidfile::Pidfile;
 use super::runner::Runner;
 use super::scribe::Scribe;
 use super::settings::Settings;
 use super::{Failure, status};
-use crate::config_file::{LoadError, Loaded, load, reason};
-use crate::diagnostics;
 use crate::keeper::{Action, DoorRef, End, Generations, Keeper, Limits};
 use crate::listen::{
     self, DefaultInterface, InterfaceChange, Notice, PacketSide, Problem, Report, ReportKind, Setup,
 };
 use crate::log::{Level, Line};
-use crate::services::Services;
 
 /// At a stop, how long start commands may take to end before they are closed over their heads.
 const PATIENCE_WITH_STARTS: Duration = Duration::from_secs(3);
@@ -45,15 +42,15 @@ type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
 /// The daemon.
 pub(super) struct Daemon {
-    settings: Settings,
-    doors: Generations,
-    one_time: OneTimeDoors,
-    side: PacketSide,
-    keeper: Keeper,
+    pub(super) settings: Settings,
+    pub(super) doors: Generations,
+    pub(super) one_time: OneTimeDoors,
+    pub(super) side: PacketSide,
+    pub(super) keeper: Keeper,
     runner: Runner,
-    scribe: Scribe,
+    pub(super) scribe: Scribe,
     signals: Signals,
-    pidfile: Option<Pidfile>,
+    pub(super) pidfile: Option<Pidfile>,
     ending: Option<Ending>,
 }
 
@@ -204,7 +201,7 @@ impl Daemon {
         }
     }
 
-    fn handle_side(&mut self) {
+    pub(super) fn handle_side(&mut self) {
         self.side.handle_readable();
         while let Some(notice) = self.side.poll_notice() {
             match notice {
@@ -332,122 +329,6 @@ impl Daemon {
         self.keeper.stop(now);
     }
 
-    /// Reads the configuration again. If anything is wrong with it, what runs goes on.
-    fn reload(&mut self) {
-        tell_reloading();
-        // What was opened before the signal came belongs to the configuration before it.
-        self.handle_side();
-        let path = self.settings.cli.config.clone();
-        let text = format!("re-reading config file: {}", path.display());
-        self.scribe.note(Level::Info, "reload", text);
-        match load(&path, &Services::system()) {
-            Ok(loaded) => self.adopt(loaded),
-            Err(error) => {
-                self.complain(&error);
-                self.keep_running();
-            }
-        }
-        tell_manager(&[NotifyState::Ready]);
-    }
-
-    fn adopt(&mut self, loaded: Loaded) {
-        let settings = self.settings.with(&loaded.config);
-        let doors: Arc<[Door]> = loaded.config.doors.into();
-        let (one_time, lines) = match OneTimeDoors::reopen(&doors, &settings.folder) {
-            Ok(opened) => opened,
-            Err(failure) => {
-                let text = format!("error: {failure}");
-                self.scribe.note(Level::Error, "reload", text);
-                return self.keep_running();
-            }
-        };
-        self.settings = settings;
-        self.reopen_log();
-        for diagnostic in &loaded.diagnostics {
-            let text = diagnostics::one_line(&loaded.path, &loaded.bytes, diagnostic);
-            self.scribe.note(Level::Warning, "reload", text);
-        }
-        lines.into_iter().for_each(|line| self.log(line));
-        if let Err(failure) = self.lock_pidfile() {
-            let text = format!("{failure}");
-            self.scribe.note(Level::Warning, "pidfile", text);
-        }
-        self.one_time = one_time;
-        self.doors.replace(doors);
-        let limits = Limits {
-            commands: self.settings.max_commands,
-        };
-        self.keeper.set_limits(limits, listen::now());
-        let sequences = self.one_time.sequences();
-        let doors = Arc::clone(self.doors.now());
-        let generation = self.doors.number();
-        let attempts = self.settings.max_attempts;
-        self.side.set_doors(generation, doors, sequences, attempts);
-        let names = self.settings.interfaces.names.clone();
-        self.side.set_interfaces(names);
-    }
-
-    /// After a reload that came to nothing: the log is opened anew all the same, so that it can
-    /// be rotated while the configuration is broken, and the interfaces are looked at.
-    fn keep_running(&mut self) {
-        let text = "the configuration that was running stays in force";
-        self.scribe.note(Level::Warning, "reload", text);
-        self.reopen_log();
-        let names = self.settings.interfaces.names.clone();
-        self.side.set_interfaces(names);
-    }
-
-    fn reopen_log(&mut self) {
-        if let Some(file) = &self.settings.log.file {
-            let text = format!("re-opening log file: {}", file.display());
-            self.scribe.note(Level::Info, "reload", text);
-        }
-        self.scribe.reopen(self.settings.log.clone());
-    }
-
-    fn complain(&mut self, error: &LoadError) {
-        match error {
-            LoadError::Mistakes {
-                path,
-                bytes,
-                diagnostics,
-            } => {
-                for diagnostic in diagnostics {
-                    let text = diagnostics::one_line(path, bytes, diagnostic);
-                    self.scribe.note(Level::Error, "reload", text);
-                }
-            }
-            other => self
-                .scribe
-                .note(Level::Error, "reload", format!("error: {other}")),
-        }
-    }
-
-    /// Takes hold of the pidfile that the settings name, and lets go of another one.
-    fn lock_pidfile(&mut self) -> Result<(), Failure> {
-        let Some(path) = self.settings.pidfile.clone() else {
-            self.pidfile = None;
-            return Ok(());
-        };
-        if self
-            .pidfile
-            .as_ref()
-            .is_some_and(|pidfile| pidfile.path() == path)
-        {
-            return Ok(());
-        }
-        match Pidfile::create(&path) {
-            Ok(pidfile) => self.pidfile = Some(pidfile),
-            Err(PidfileError::Io(error)) => {
-                let why = reason(&error);
-                let text = format!("could not create pid file {}: {why}", path.display());
-                self.scribe.note(Level::Warning, "pidfile", text);
-            }
-            Err(error) => return Err((path, error).into()),
-        }
-        Ok(())
-    }
-
     fn say_hello(&mut self) {
         let names = self.settings.interfaces.names.join(", ");
         match &self.settings.interfaces.default {
@@ -477,7 +358,7 @@ impl Daemon {
         }
     }
 
-    fn log(&mut self, line: Line) {
+    pub(super) fn log(&mut self, line: Line) {
         self.scribe.line(line, listen::now());
     }
 }
@@ -493,14 +374,8 @@ fn signals() -> io::Result<Signals> {
 }
 
 /// Tells the service manager, where there is one. It may be gone.
-fn tell_manager(states: &[NotifyState<'_>]) {
+pub(super) fn tell_manager(states: &[NotifyState<'_>]) {
     sd_notify::notify(states).ok();
-}
-
-fn tell_reloading() {
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell_manager(&[NotifyState::Reloading, now]);
-    }
 }
 
 fn timespec(duration: Duration) -> Timespec {
