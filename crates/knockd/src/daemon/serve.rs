@@ -183,6 +183,8 @@ impl Daemon {
         for signal in pending {
             match signal {
                 SIGCHLD => self.reap(),
+                // At the end there is nothing left to read a configuration for.
+                SIGHUP if self.ending.is_some() => {}
                 SIGHUP => self.reload(),
                 SIGUSR1 => self.say_status(),
                 SIGINT => self.end(2),

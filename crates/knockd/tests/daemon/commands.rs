@@ -90,8 +90,12 @@ fn stopping() -> Outcome {
 fn hanging_start() -> Outcome {
     let site = Site::new(HANGING)?;
     let mut process = stop_over_hanging_start(&site)?;
+    // Neither a second signal nor a reload makes a difference.
+    process.signal(Signal::HUP)?;
+    process.signal(Signal::INT)?;
     assert_eq!(exit_code(&mut process)?, Some(15));
     assert!(site.path("stopped").exists());
+    assert!(!site.read("log").contains("re-reading"));
     Ok(())
 }
 
