@@ -3,7 +3,7 @@
 use crate::run::{Failure, Outcome, execute, is_installed, program};
 
 /// A program that a job needs, and the Debian package that has it.
-const NEEDED: [(&str, &str); 16] = [
+const NEEDED: [(&str, &str); 15] = [
     ("g++", "g++"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
@@ -19,7 +19,6 @@ const NEEDED: [(&str, &str); 16] = [
     ("sshd", "openssh-server"),
     ("ssh", "openssh-client"),
     ("setpriv", "util-linux"),
-    ("pppd", "ppp"),
 ];
 
 /// Installs what is missing where that is allowed: as root, or in CI. Anywhere else one line
