@@ -32,6 +32,10 @@ use crate::listen::{
 };
 use crate::log::{Level, Line};
 
+/// At a stop, how long commands are waited for that no stop command follows: they go on without
+/// the daemon.
+const PATIENCE_WITH_UNOWED: Duration = Duration::from_millis(40);
+
 /// At a stop, how long start commands may take to end before they are closed over their heads.
 const PATIENCE_WITH_STARTS: Duration = Duration::from_secs(3);
 
@@ -58,6 +62,8 @@ pub(super) struct Daemon {
 #[derive(Copy, Clone, Debug)]
 struct Ending {
     code: u8,
+    /// When commands that owe nothing are waited for no longer.
+    unowed: Timestamp,
     /// When start commands are waited for no longer; `None` after that.
     starts: Option<Timestamp>,
     /// When nothing is waited for any longer.
@@ -119,7 +125,7 @@ impl Daemon {
         tell_manager(&[NotifyState::Ready]);
         let code = loop {
             self.perform();
-            if let Some(ending) = self.ending.filter(|_| self.keeper.is_idle()) {
+            if let Some(ending) = self.ending.filter(|ending| self.is_over(ending)) {
                 break ending.code;
             }
             if let Err(error) = self.wait() {
@@ -141,13 +147,16 @@ impl Daemon {
 
     /// Waits until there is something to do.
     fn wait(&mut self) -> io::Result<()> {
+        let now = listen::now();
         let due = [
             self.keeper.poll_timeout(),
             self.scribe.poll_timeout(),
             self.ending
                 .map(|ending| ending.starts.unwrap_or(ending.all)),
+            self.ending
+                .map(|ending| ending.unowed)
+                .filter(|unowed| *unowed > now),
         ];
-        let now = listen::now();
         let due = due.into_iter().flatten().min();
         let timeout = due.map(|due| timespec(due.saturating_since(now)));
         let signals = std::iter::once(self.signals.get_read().as_fd());
@@ -315,6 +324,11 @@ impl Daemon {
         Some(code)
     }
 
+    /// Whether nothing is owed any more, and what runs without owing anything had its moment.
+    fn is_over(&self, ending: &Ending) -> bool {
+        self.keeper.is_idle() || (!self.keeper.owes() && ending.unowed <= listen::now())
+    }
+
     /// Begins the end, with this exit status. Asking again changes nothing.
     fn end(&mut self, code: u8) {
         if self.ending.is_some() {
@@ -325,6 +339,7 @@ impl Daemon {
         self.scribe.note(Level::Info, "stop", "shutting down");
         self.ending = Some(Ending {
             code,
+            unowed: now.saturating_add(PATIENCE_WITH_UNOWED),
             starts: Some(now.saturating_add(PATIENCE_WITH_STARTS)),
             all: now.saturating_add(PATIENCE),
         });

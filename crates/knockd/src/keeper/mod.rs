@@ -141,6 +141,12 @@ impl Keeper {
         self.grants.is_empty()
     }
 
+    /// Whether a stop command is owed: for what is open, or is being opened.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.grants.values().any(|grant| grant.stop.is_some())
+    }
+
     /// Grants that exist, commands that run, and commands that wait.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {

@@ -24,6 +24,10 @@ pub(crate) const CASES: &[Case] = &[
         "a_stop_runs_what_is_owed_over_a_start_that_hangs",
         hanging_start,
     ),
+    (
+        "a_stop_waits_for_no_command_that_owes_nothing",
+        nothing_owed,
+    ),
 ];
 
 /// A child of ours; killed when dropped.
@@ -96,6 +100,16 @@ fn hanging_start() -> Outcome {
     assert_eq!(exit_code(&mut process)?, Some(15));
     assert!(site.path("stopped").exists());
     assert!(!site.read("log").contains("re-reading"));
+    Ok(())
+}
+
+fn nothing_owed() -> Outcome {
+    let site = Site::new(&HANGING.replace("stop_command", "# stop_command"))?;
+    let begin = std::time::Instant::now();
+    let mut process = stop_over_hanging_start(&site)?;
+    assert_eq!(exit_code(&mut process)?, Some(15));
+    // A command that owes something would be waited for three seconds at least.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(3));
     Ok(())
 }
 
