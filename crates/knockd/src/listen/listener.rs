@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::Duration;
 
 use knock_core::door::{Door, DoorId};
 use knock_core::engine::{Engine, Limits};
@@ -19,9 +20,19 @@ use super::Counters;
 use super::echo::{Echoes, Sight};
 use super::outbox::{Closed, Outbox};
 use super::report::Report;
+use crate::bucket::Bucket;
 
 /// Packets that are taken from the ring before orders and time-outs are looked at.
 const PACKETS_A_TURN: usize = 4096;
+
+/// So many times packets wake us as soon as they come; beyond it one each period does, and the
+/// others wait for [`REST`], so that a flood is read in batches: a wake-up costs more than many
+/// packets. Somebody who knocks is slower than this, and is heard at once.
+const WAKES: u32 = 256;
+const WAKE_PERIOD: Duration = Duration::from_millis(4);
+
+/// The longest that packets of a flood wait. The ring holds what a fast network can bring meanwhile.
+const REST: Duration = Duration::from_millis(2);
 
 /// What the acting side tells the listener.
 #[derive(Debug)]
@@ -101,6 +112,7 @@ pub(super) struct Listener {
     dump: bool,
     /// The latest packet's time.
     last: Timestamp,
+    wakes: Bucket,
     counters: Counters,
 }
 
@@ -134,6 +146,7 @@ impl Listener {
             only_ipv4: start.only_ipv4,
             dump: start.dump,
             last: Timestamp::ZERO,
+            wakes: Bucket::new(WAKES, WAKE_PERIOD),
             counters: Counters::default(),
         }
     }
@@ -203,16 +216,22 @@ impl Listener {
     }
 
     fn wait(&mut self) -> Going {
-        let due = [self.engine.poll_timeout(), self.outbox.poll_timeout()];
+        let now = super::now();
+        let (packets, rest) = if self.wakes.take(now) {
+            (PollFlags::IN, None)
+        } else {
+            (PollFlags::empty(), Some(now.saturating_add(REST)))
+        };
+        let due = [self.engine.poll_timeout(), self.outbox.poll_timeout(), rest];
         let due = due.into_iter().flatten().min();
-        let timeout = due.map(|due| timespec(due.saturating_since(super::now()).as_nanos()));
+        let timeout = due.map(|due| timespec(due.saturating_since(now).as_nanos()));
         let room = if self.outbox.is_waiting() {
             PollFlags::OUT
         } else {
             PollFlags::empty()
         };
         let mut fds = [
-            PollFd::from_borrowed_fd(self.ring.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.ring.as_fd(), packets),
             PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.outbox.as_fd(), room),
         ];

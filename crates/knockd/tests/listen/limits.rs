@@ -1,7 +1,9 @@
 //! What a stranger can cause, and how many doors there can be.
 
 use std::fmt::Write;
+use std::fs;
 use std::net::IpAddr;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use knockd::listen::{Notice, Problem, ReportKind};
@@ -17,6 +19,7 @@ pub(crate) const CASES: &[(&str, Case)] = &[
         "what_strangers_cause_is_limited_and_the_rest_is_counted",
         flood,
     ),
+    ("a_flood_is_read_in_batches", batches),
     ("ten_thousand_doors_start_and_open", many_doors),
     ("the_end_of_the_listener_is_told_once", listener_ends),
 ];
@@ -78,6 +81,44 @@ fn flood(net: &Net) -> Outcome {
     assert_eq!(counters.dropped, 0);
     assert_eq!(counters.lines_left_out, u64::from(left_out));
     Ok(())
+}
+
+/// Packets so far apart that each of them alone would wake the listener.
+fn batches(net: &Net) -> Outcome {
+    let mut bench = Bench::new(A, &["server0"])?;
+    bench.reports(&net.cable)?;
+    let first = Knock::new("10.78.0.0", "10.77.0.2", "7000")?;
+    let (start, before) = (Instant::now(), listener_waits()?);
+    for n in 0..STRANGERS {
+        let from = IpAddr::from((0x0a4e_0000 + n).to_be_bytes());
+        net.cable.send(&Knock { from, ..first })?;
+        sleep(Duration::from_micros(100));
+    }
+    bench.reports(&net.cable)?;
+    let waits = f64::from(listener_waits()? - before);
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{STRANGERS} first knocks in {seconds:.1} s: {waits} waits");
+    assert!(waits <= 400.0 + 800.0 * seconds, "{waits} in {seconds} s");
+    Ok(())
+}
+
+/// How often the listener of this namespace has waited so far.
+fn listener_waits() -> Outcome<u32> {
+    let here = fs::read_link("/proc/thread-self/ns/net")?;
+    for thread in fs::read_dir("/proc/self/task")? {
+        let path = thread?.path();
+        let read = |name| fs::read_to_string(path.join(name));
+        // Threads of other cases come and go.
+        if read("comm").is_ok_and(|name| name == "listener\n")
+            && fs::read_link(path.join("ns/net")).is_ok_and(|net| net == here)
+        {
+            let status = read("status")?;
+            let mut lines = status.lines();
+            let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            return Ok(count.ok_or("no count of switches")?.trim().parse()?);
+        }
+    }
+    Err("no listener".into())
 }
 
 fn many_doors(net: &Net) -> Outcome {
