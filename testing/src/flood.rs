@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::network::Network;
-use crate::script::{Knock, packet};
+use crate::script::{Knock, Variation, packet};
 
 /// Where its addresses begin: the space that carriers share (RFC 6598), which no case uses.
 const FIRST: u32 = 0x6440_0000;
 /// How many there are.
 const ADDRESSES: u32 = 0x0040_0000;
 
-/// A flood of SYNs to one port. No address comes twice within four million packets.
+/// A flood of SYNs to one port. No address comes twice within four million packets. Daemons do not
+/// look at the IP checksum; it is wrong so that the server's own stack spends no time on a packet.
 #[derive(Clone, Debug)]
 pub struct Flood {
     knock: Knock,
@@ -26,10 +27,9 @@ impl Flood {
     /// # Errors
     /// Never, as far as is known.
     pub fn new(port: u16) -> Result<Self> {
-        Ok(Self {
-            knock: packet(&port.to_string())?,
-            sent: 0,
-        })
+        let mut knock = packet(&port.to_string())?;
+        knock.variations.push(Variation::BadIpChecksum);
+        Ok(Self { knock, sent: 0 })
     }
 
     /// Sends `count` packets, evenly over time, at most `rate` a second; how long it took.

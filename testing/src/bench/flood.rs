@@ -1,6 +1,8 @@
 //! CPU time a packet, in a flood of first knocks, while 10,000 sources have begun.
 
-use std::time::Duration;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -13,9 +15,12 @@ use crate::flood::Flood;
 /// Sources alive, in the middle of what is measured.
 const ALIVE: u32 = 10_000;
 
-/// Packets of a turn, and packets a second: to each what it can take.
-const OURS: [u32; 2] = [100_000, 200_000];
+/// Packets of a turn, and packets a second at the most: to each what it can take.
+const OURS: [u32; 2] = [200_000, 400_000];
 const THEIRS: [u32; 2] = [400, 2_000];
+
+/// Longer than an answer takes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const DOOR: &str = "[A]\nsequence = 7000,8000,9000\nseq_timeout = 600\ntcpflags = syn\n";
 
@@ -26,17 +31,19 @@ pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
     let bounded = format!("max_attempts = {ALIVE}\n{DOOR}");
     let [their_packets, their_rate] = THEIRS;
     let before = ALIVE - turns * their_packets / 2;
-    let mut theirs = Side::new(&programs.theirs, DOOR, before, their_rate)?;
+    let mut theirs = Side::new(&programs.theirs, DOOR, stages)?;
+    theirs.fill(before, their_rate)?;
     let [our_packets, our_rate] = OURS;
-    let mut ours = Side::new(&programs.knockd, &bounded, ALIVE, our_rate / 4)?;
+    let mut ours = Side::new(&programs.knockd, &bounded, seen)?;
+    ours.fill(ALIVE, our_rate / 10)?;
     for _ in 0..TURNS {
         theirs.turn(their_packets, their_rate)?;
         ours.turn(our_packets, our_rate)?;
     }
     let note = format!(
-        "of the process; sent and lost: ours {}, theirs {}",
-        ours.losses(ours.seen()?),
-        theirs.losses(theirs.stages()?)
+        "its user and system time; ours {}, theirs {}",
+        ours.account(),
+        theirs.account()
     );
     Ok(vec![
         Line::new(
@@ -54,65 +61,79 @@ pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
 struct Side {
     daemon: Daemon,
     flood: Flood,
-    sent: u32,
-    /// While it was measured.
+    /// Packets that it has handled so far.
+    handled: fn(&Daemon) -> Result<u32>,
+    /// Of the turns.
     time: Duration,
-    measured: u32,
+    sent: u32,
+    seen: u32,
     /// Microseconds a packet.
     cpu: Samples,
 }
 
 impl Side {
-    /// With `alive` sources that have begun.
-    fn new(program: &std::path::Path, config: &str, alive: u32, rate: u32) -> Result<Self> {
-        let daemon = Daemon::start(program, config)?;
-        let mut flood = Flood::new(7000)?;
-        flood.send(&daemon.network, alive, rate)?;
-        daemon.settle()?;
+    fn new(program: &Path, config: &str, handled: fn(&Daemon) -> Result<u32>) -> Result<Self> {
         Ok(Self {
-            daemon,
-            flood,
-            sent: alive,
+            daemon: Daemon::start(program, config)?,
+            flood: Flood::new(7000)?,
+            handled,
             time: Duration::ZERO,
-            measured: 0,
+            sent: 0,
+            seen: 0,
             cpu: Samples::default(),
         })
     }
 
+    /// Lets `alive` sources begin.
+    fn fill(&mut self, alive: u32, rate: u32) -> Result<()> {
+        self.flood.send(&self.daemon.network, alive, rate)?;
+        self.daemon.settle()
+    }
+
     fn turn(&mut self, packets: u32, rate: u32) -> Result<()> {
+        let handled = (self.handled)(&self.daemon)?;
         let before = self.daemon.cpu()?;
         self.time += self.flood.send(&self.daemon.network, packets, rate)?;
         self.daemon.settle()?;
-        let spent = self.daemon.cpu()? - before;
+        let spent = self.daemon.cpu()?.saturating_sub(before);
+        let handled = (self.handled)(&self.daemon)? - handled;
         self.sent += packets;
-        self.measured += packets;
+        self.seen += handled;
         self.cpu
-            .push(spent.as_secs_f64() * 1e6 / f64::from(packets));
+            .push(spent.as_secs_f64() * 1e6 / f64::from(handled));
         Ok(())
     }
 
-    fn losses(&self, seen: u32) -> String {
-        let rate = f64::from(self.measured) / self.time.as_secs_f64();
-        let lost = self.sent.saturating_sub(seen);
+    /// How the packets were sent, and what became of them.
+    fn account(&self) -> String {
+        let rate = f64::from(self.sent) / self.time.as_secs_f64();
+        let lost = self.sent.saturating_sub(self.seen);
         format!("{} at {rate:.0}/s, {lost} lost", self.sent)
     }
+}
 
-    /// Packets that theirs has handled: it logs each first knock.
-    fn stages(&self) -> Result<u32> {
-        let log = self.daemon.log()?;
-        let stages = log.lines().filter(|line| line.ends_with(": A: Stage 1"));
-        Ok(u32::try_from(stages.count())?)
-    }
+/// Packets that theirs has handled: it logs each first knock.
+fn stages(daemon: &Daemon) -> Result<u32> {
+    let log = daemon.log()?;
+    let stages = log.lines().filter(|line| line.ends_with(": A: Stage 1"));
+    Ok(u32::try_from(stages.count())?)
+}
 
-    /// Packets that ours has handled: it says so when it is asked.
-    fn seen(&self) -> Result<u32> {
-        self.daemon.signal(Signal::SIGUSR1)?;
-        self.daemon.settle()?;
-        let log = self.daemon.log()?;
-        let words = log.lines().rev().find_map(|line| {
-            let (before, _) = line.split_once(" packets seen")?;
-            before.rsplit(' ').next()?.parse().ok()
-        });
-        words.ok_or_else(|| "no status in the log".into())
+/// Packets that ours has handled: it says so when it is asked.
+fn seen(daemon: &Daemon) -> Result<u32> {
+    let asked = daemon.log()?.len();
+    daemon.signal(Signal::SIGUSR1)?;
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let log = daemon.log()?;
+        let words = log.get(asked..).unwrap_or_default().lines();
+        let mut seen = words.filter_map(|line| line.split_once(" packets seen"));
+        if let Some((before, _)) = seen.next_back() {
+            let number = before.rsplit(' ').next().unwrap_or_default();
+            daemon.settle()?;
+            return Ok(number.parse()?);
+        }
+        sleep(Duration::from_millis(10));
     }
+    Err("it does not say how many packets it has seen".into())
 }

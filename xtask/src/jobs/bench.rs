@@ -30,15 +30,7 @@ pub(crate) fn run(json: bool) -> Outcome {
     ]))?;
     execute(
         cargo("testing")
-            .args([
-                "run",
-                "--quiet",
-                "--release",
-                "--bin",
-                "bench",
-                "--",
-                "--strict",
-            ])
+            .args(["run", "--quiet", "--release", "--bin", "bench", "--"])
             .args(flag),
     )
     .and(engine)
