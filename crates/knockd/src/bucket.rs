@@ -50,41 +50,54 @@ impl LeftOut {
     }
 }
 
-/// So many at once, then one each period.
+/// So many at once, then one each period. Asked for each packet of a flood, so it counts in whole
+/// nanoseconds and divides only when there is something to gain.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     burst: u32,
-    period: Duration,
+    /// In nanoseconds.
+    period: u64,
     tokens: u32,
-    /// Up to when tokens were counted.
-    counted: Timestamp,
+    /// Up to when tokens were counted, in nanoseconds.
+    counted: u64,
 }
 
 impl Bucket {
     /// A full bucket of `burst` tokens, with one more each `period`.
-    pub(crate) const fn new(burst: u32, period: Duration) -> Self {
+    pub(crate) fn new(burst: u32, period: Duration) -> Self {
         Self {
             burst,
-            period,
+            period: Timestamp::ZERO.saturating_add(period).as_nanos(),
             tokens: burst,
-            counted: Timestamp::ZERO,
+            counted: 0,
         }
     }
 
     /// Takes a token, if there is one at `now`.
     pub(crate) fn take(&mut self, now: Timestamp) -> bool {
-        let passed = now.saturating_since(self.counted).as_nanos();
-        let earned = passed / self.period.as_nanos().max(1);
-        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-        if self.tokens.saturating_add(earned) >= self.burst {
-            self.tokens = self.burst;
-            self.counted = self.counted.max(now);
-        } else {
-            self.tokens += earned;
-            self.counted = self.counted.saturating_add(self.period * earned);
+        let now = now.as_nanos();
+        let passed = now.saturating_sub(self.counted);
+        if passed >= self.period {
+            self.earn(now, passed);
         }
         let taken = self.tokens > 0;
         self.tokens = self.tokens.saturating_sub(1);
         taken
+    }
+
+    fn earn(&mut self, now: u64, passed: u64) {
+        let earned = passed.checked_div(self.period).unwrap_or(0);
+        match u32::try_from(earned) {
+            Ok(few) if self.tokens.saturating_add(few) < self.burst => {
+                self.tokens += few;
+                self.counted = self
+                    .counted
+                    .saturating_add(earned.saturating_mul(self.period));
+            }
+            _ => {
+                self.tokens = self.burst;
+                self.counted = now;
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             first_steps: Bucket::new(100, Duration::from_millis(100)),
             later_steps: Bucket::new(1000, Duration::from_millis(10)),

@@ -32,7 +32,7 @@ const WAKES: u32 = 256;
 const WAKE_PERIOD: Duration = Duration::from_millis(4);
 
 /// The longest that packets of a flood wait. The ring holds what a fast network can bring meanwhile.
-const REST: Duration = Duration::from_millis(2);
+const REST: Duration = Duration::from_millis(3);
 
 /// What the acting side tells the listener.
 #[derive(Debug)]
