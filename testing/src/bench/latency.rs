@@ -16,7 +16,10 @@ const STEPS: [u16; 3] = [7000, 8000, 9000];
 /// Knocks in a turn: enough in all that one in a hundred can be told; fewer of theirs, which are
 /// slow.
 const OURS: u32 = 60;
-const THEIRS: u32 = 20;
+const THEIRS: u32 = 40;
+
+/// The original hands over packets at intervals of 50 ms.
+const INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
     let config = format!("[A]\nsequence = 7000,8000,9000\ntcpflags = syn\ncommand = {COMMAND}\n");
@@ -49,15 +52,18 @@ pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
 }
 
 /// Knocks `count` times; milliseconds from the last packet until the command's shell writes.
+///
+/// A knock may fall on any point of the original's interval, and its median is where the knocks
+/// happen to fall; so they are spread over it evenly, in random order.
 fn knock(daemon: &mut Daemon, count: u32, times: &mut Samples) -> Result<()> {
-    let mut random = Rng::with_seed(11);
+    let mut begins: Vec<Duration> = (0..count).map(|n| INTERVAL * n / count).collect();
+    Rng::with_seed(11).shuffle(&mut begins);
     let knocks: Vec<Knock> = STEPS
         .iter()
         .map(|port| packet(&port.to_string()))
         .collect::<Result<_>>()?;
-    for _ in 0..count {
-        // The original hands over packets at intervals of 50 ms: begin at any point of one.
-        sleep(Duration::from_micros(random.u64(..50_000)));
+    for begin in begins {
+        sleep(begin);
         let mut sent = Instant::now();
         for knock in &knocks {
             // After a pause, so that this packet is not seen along with the one before.
