@@ -40,7 +40,9 @@ pub struct Frame<'a> {
 #[derive(Debug)]
 pub struct Frames {
     words_a_frame: usize,
-    next: usize,
+    /// The number of the frame that the kernel fills or has filled next; `None` while it is not
+    /// known, in a ring that somebody else has read before.
+    next: Option<usize>,
     packet: Box<[u8]>,
     malformed: u64,
 }
@@ -52,9 +54,19 @@ impl Frames {
     pub fn new(frame_size: usize) -> Self {
         Self {
             words_a_frame: (frame_size / 4).max(1),
-            next: 0,
+            next: Some(0),
             packet: vec![0; frame_size].into(),
             malformed: 0,
+        }
+    }
+
+    /// A walk that begins wherever the oldest packet is: over a ring that somebody else may have
+    /// read before, and left at any frame.
+    #[must_use]
+    pub fn anywhere(frame_size: usize) -> Self {
+        Self {
+            next: None,
+            ..Self::new(frame_size)
         }
     }
 
@@ -63,17 +75,19 @@ impl Frames {
     #[must_use]
     pub fn poll<'a>(&'a mut self, ring: &[AtomicU32]) -> Option<Frame<'a>> {
         let (header, span) = loop {
-            let frame = ring.chunks_exact(self.words_a_frame).nth(self.next)?;
+            let next = match self.next {
+                Some(next) => next,
+                None => oldest(ring, self.words_a_frame)?,
+            };
+            let frame = ring.chunks_exact(self.words_a_frame).nth(next)?;
             let status = frame.first()?;
             if status.load(Ordering::Acquire) & OF_USER == 0 {
                 return None;
             }
             let read = copy(frame, &mut self.packet);
             status.store(OF_KERNEL, Ordering::Release);
-            self.next += 1;
-            if (self.next + 1) * self.words_a_frame > ring.len() {
-                self.next = 0;
-            }
+            let is_last = (next + 2) * self.words_a_frame > ring.len();
+            self.next = Some(if is_last { 0 } else { next + 1 });
             match read {
                 Some(read) => break read,
                 None => self.malformed += 1,
@@ -90,6 +104,42 @@ impl Frames {
     pub fn malformed(&self) -> u64 {
         self.malformed
     }
+}
+
+/// Which frame has the oldest packet; `None` if there is none.
+///
+/// The kernel fills one frame after the other, so those that are filled follow each other around
+/// the ring. The oldest one is behind a frame that is not filled; or, if all are, behind the
+/// latest one. While this looks, the kernel may fill more, so it goes back from what it has found
+/// as far as there is something.
+fn oldest(ring: &[AtomicU32], words_a_frame: usize) -> Option<usize> {
+    let frames = ring.chunks_exact(words_a_frame);
+    let count = frames.len();
+    let is_filled = |at: usize| {
+        let status = frames.clone().nth(at).and_then(<[_]>::first);
+        status.is_some_and(|status| status.load(Ordering::Acquire) & OF_USER != 0)
+    };
+    let before = |at: usize| at.checked_sub(1).unwrap_or(count.saturating_sub(1));
+    let Some(mut at) = (0..count).find(|at| is_filled(*at) && !is_filled(before(*at))) else {
+        let time = |at: &usize| frames.clone().nth(*at).map(stamp);
+        return (0..count).filter(|at| is_filled(*at)).min_by_key(time);
+    };
+    for _ in 1..count {
+        if !is_filled(before(at)) {
+            break;
+        }
+        at = before(at);
+    }
+    Some(at)
+}
+
+/// The time stamp of a frame.
+fn stamp(frame: &[AtomicU32]) -> (u32, u32) {
+    let word = |at: usize| {
+        let word = frame.get(at);
+        word.map_or(0, |word| word.load(Ordering::Relaxed))
+    };
+    (word(4), word(5))
 }
 
 /// Copies the packet out of `frame`: what is said of it, and where in `packet` it stands.
@@ -210,6 +260,46 @@ mod tests {
         assert_eq!(frames.malformed(), 0);
     }
 
+    /// What is left in a ring of four frames, of which these are filled, in this order.
+    fn found_anywhere(filled: &[usize]) -> Vec<u8> {
+        let memory = Memory::new(4);
+        for (n, frame) in (1_u8..).zip(filled) {
+            memory.fill(*frame, 80, &[n; 8]);
+            memory.word(*frame, 5).store(n.into(), Ordering::Relaxed);
+        }
+        let mut frames = Frames::anywhere(SIZE);
+        let mut found = Vec::new();
+        while let Some(frame) = frames.poll(&memory.0) {
+            found.push(frame.bytes[0]);
+        }
+        assert!((0..4).all(|frame| memory.is_given_back(frame)));
+        found
+    }
+
+    #[test]
+    fn a_walk_begins_at_the_oldest_packet_wherever_another_one_has_ended() {
+        assert_eq!(found_anywhere(&[]), []);
+        assert_eq!(found_anywhere(&[2]), [1]);
+        assert_eq!(found_anywhere(&[1, 2]), [1, 2]);
+        assert_eq!(found_anywhere(&[3, 0, 1]), [1, 2, 3]);
+        assert_eq!(found_anywhere(&[0, 1, 2, 3]), [1, 2, 3, 4]);
+        assert_eq!(found_anywhere(&[2, 3, 0, 1]), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_walk_that_found_nothing_begins_where_the_first_packet_comes() {
+        let memory = Memory::new(4);
+        let mut frames = Frames::anywhere(SIZE);
+        assert_eq!(frames.poll(&memory.0), None);
+        memory.fill(2, 80, b"knock");
+        assert_eq!(frames.poll(&memory.0).unwrap().bytes, b"knock");
+        memory.fill(3, 80, b"again");
+        memory.fill(0, 80, b"there");
+        assert_eq!(frames.poll(&memory.0).unwrap().bytes, b"again");
+        assert_eq!(frames.poll(&memory.0).unwrap().bytes, b"there");
+        assert_eq!(frames.poll(&memory.0), None);
+    }
+
     #[test]
     fn a_packet_may_fill_its_frame_to_the_last_byte() {
         let memory = Memory::new(1);
@@ -251,9 +341,10 @@ mod tests {
         fn any_memory_is_walked_to_an_end(
             words in proptest::collection::vec(proptest::arbitrary::any::<u32>(), 0..400),
             size in 0_usize..300,
+            anywhere in proptest::arbitrary::any::<bool>(),
         ) {
             let memory: Vec<AtomicU32> = words.into_iter().map(AtomicU32::new).collect();
-            let mut frames = Frames::new(size);
+            let mut frames = if anywhere { Frames::anywhere(size) } else { Frames::new(size) };
             let mut packets = 0;
             while let Some(frame) = frames.poll(&memory) {
                 assert!(frame.bytes.len() <= size);

@@ -13,5 +13,5 @@ mod socket;
 
 pub use descriptors::close_inherited_on_exec;
 pub use frames::{Frame, Frames, PACKET_OUTGOING};
-pub use ring::{Error, Ring, Size, Statistics};
+pub use ring::{Error, Ring, RingSocket, Size, Statistics};
 pub use socket::attach_filter;

@@ -70,29 +70,24 @@ pub struct Statistics {
     pub drops: u32,
 }
 
-/// A packet socket in datagram mode with a receive ring. It is closed on exec and never blocks.
+/// A packet socket in datagram mode with a receive ring, which nobody need map: the kernel fills
+/// it all the same. It is closed on exec and never blocks.
 ///
-/// Make it, attach a filter, then [`Ring::bind`] it; before that it receives nothing. When
-/// [`Ring::next_frame`] gives none, wait until the descriptor is readable: it is as soon as one
-/// packet is there.
+/// Make it, attach a filter, then [`RingSocket::bind`] it; before that it receives nothing. Who
+/// reads it makes a [`Ring`] of the same socket, in this process or in another; when that one
+/// ends, packets go on waiting for the next.
 #[derive(Debug)]
-pub struct Ring {
-    mapping: Mapping,
-    frames: Frames,
+pub struct RingSocket {
     socket: OwnedFd,
 }
 
-impl Ring {
-    /// A ring that receives nothing yet.
+impl RingSocket {
+    /// A socket that receives nothing yet.
     ///
     /// # Errors
     /// If there is no such size, or the kernel gives no socket or no memory.
     pub fn new(size: Size) -> Result<Self, Error> {
         let request = request(size).ok_or(Error::Size(size))?;
-        let bytes = request.tp_block_size.checked_mul(request.tp_block_nr);
-        let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
-        let bytes = bytes.ok_or(Error::Size(size))?;
-        let frame_size = usize::try_from(size.frame_size).map_err(|_| Error::Size(size))?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         // Protocol 0: nothing is received before `bind`, so nothing unfiltered.
         let socket = socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, None)
@@ -101,12 +96,7 @@ impl Ring {
         // Before Linux 4.20 it is left to the filter, which drops outgoing packets too.
         let _known = socket::ignore_outgoing(socket.as_fd()).is_ok();
         socket::set_receive_ring(socket.as_fd(), &request).map_err(Error::Ring)?;
-        let mapping = Mapping::new(socket.as_fd(), bytes).map_err(Error::Map)?;
-        Ok(Self {
-            mapping,
-            frames: Frames::new(frame_size),
-            socket,
-        })
+        Ok(Self { socket })
     }
 
     /// Begins to receive packets of all protocols, from the interface with this index or, with
@@ -116,6 +106,50 @@ impl Ring {
     /// What `bind(2)` says; `ENODEV` if there is no such interface.
     pub fn bind(&self, interface: u32) -> io::Result<()> {
         socket::bind(self.socket.as_fd(), interface)
+    }
+}
+
+impl AsFd for RingSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl From<RingSocket> for OwnedFd {
+    fn from(socket: RingSocket) -> Self {
+        socket.socket
+    }
+}
+
+/// The receive ring of a [`RingSocket`], mapped: packets with no system call for each.
+///
+/// When [`Ring::next_frame`] gives none, wait until the descriptor is readable: it is as soon as
+/// one packet is there.
+#[derive(Debug)]
+pub struct Ring {
+    mapping: Mapping,
+    frames: Frames,
+    socket: OwnedFd,
+}
+
+impl Ring {
+    /// The ring of `socket`, which was made with this size. Packets that wait there already come
+    /// first, in their order, whoever has read it before. There must be one reader at a time.
+    ///
+    /// # Errors
+    /// If the socket has no ring of that size, or the kernel has no room for it.
+    pub fn map(socket: impl Into<OwnedFd>, size: Size) -> Result<Self, Error> {
+        let request = request(size).ok_or(Error::Size(size))?;
+        let bytes = request.tp_block_size * request.tp_block_nr;
+        let bytes = usize::try_from(bytes).map_err(|_| Error::Size(size))?;
+        let frame_size = usize::try_from(size.frame_size).map_err(|_| Error::Size(size))?;
+        let socket = socket.into();
+        let mapping = Mapping::new(socket.as_fd(), bytes).map_err(Error::Map)?;
+        Ok(Self {
+            mapping,
+            frames: Frames::anywhere(frame_size),
+            socket,
+        })
     }
 
     /// The next packet, if there is one. Its frame is the kernel's again already.
@@ -153,6 +187,8 @@ fn request(size: Size) -> Option<tpacket_req> {
     }
     let frames_a_block = BLOCK / frame_size;
     let blocks = frames.div_ceil(frames_a_block);
+    // What is mapped must be told in 32 bits.
+    blocks.checked_mul(BLOCK)?;
     Some(tpacket_req {
         tp_block_size: BLOCK,
         tp_block_nr: blocks,
@@ -182,7 +218,7 @@ mod tests {
         for refused in [size(0, 256), size(1, 100), size(1, 64), size(1, 1 << 17)] {
             assert!(request(refused).is_none(), "{refused:?}");
         }
-        let endless = Ring::new(size(u32::MAX, 65_536)).unwrap_err();
+        let endless = RingSocket::new(size(u32::MAX, 65_536)).unwrap_err();
         assert!(matches!(endless, Error::Size(_)), "{endless}");
     }
 }

@@ -14,7 +14,7 @@ use knock_core::filter::{Instruction, Scope, compile};
 use knock_core::flags::{FlagMatch, TcpFlags};
 use knock_core::packet::Packet;
 use knock_core::sequence::{Sequence, Step};
-use knock_sys::{Error, PACKET_OUTGOING, Ring, Size, attach_filter};
+use knock_sys::{Error, PACKET_OUTGOING, Ring, RingSocket, Size, attach_filter};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -68,6 +68,14 @@ fn attach(socket: impl AsFd, doors: &[Trigger]) -> io::Result<()> {
     attach_filter(socket, program.into_iter().map(raw))
 }
 
+/// A ring that hears what these doors do.
+fn ring(size: Size, doors: &[Trigger]) -> Ring {
+    let socket = RingSocket::new(size).unwrap();
+    attach(&socket, doors).unwrap();
+    socket.bind(0).unwrap();
+    Ring::map(socket, size).unwrap()
+}
+
 /// The destination port of the next packet that arrives.
 fn next_port(ring: &mut Ring) -> u16 {
     wait(ring);
@@ -97,10 +105,11 @@ fn a_packet_arrives_at_once_and_what_the_filter_drops_never() {
         "a_packet_arrives_at_once_and_what_the_filter_drops_never",
         || {
             loopback_up();
-            let mut ring = Ring::new(Size::default()).unwrap();
-            attach(&ring, &[door(vec![Step::udp(7000)])]).unwrap();
+            let socket = RingSocket::new(Size::default()).unwrap();
+            attach(&socket, &[door(vec![Step::udp(7000)])]).unwrap();
             knock([7000]);
-            ring.bind(0).unwrap();
+            socket.bind(0).unwrap();
+            let mut ring = Ring::map(socket, Size::default()).unwrap();
             let before = SystemTime::now();
             let sent = Instant::now();
             knock([7001, 7000, 7002]);
@@ -127,9 +136,7 @@ fn a_filter_is_replaced_through_a_duplicate_of_the_descriptor() {
         "a_filter_is_replaced_through_a_duplicate_of_the_descriptor",
         || {
             loopback_up();
-            let mut ring = Ring::new(Size::default()).unwrap();
-            attach(&ring, &[door(vec![Step::udp(7000)])]).unwrap();
-            ring.bind(0).unwrap();
+            let mut ring = ring(Size::default(), &[door(vec![Step::udp(7000)])]);
             let duplicate = ring.as_fd().try_clone_to_owned().unwrap();
             knock([7000, 8000]);
             attach(&duplicate, &[door(vec![Step::udp(8000)])]).unwrap();
@@ -148,9 +155,7 @@ fn a_full_ring_counts_what_it_drops_and_goes_on() {
             frames: 256,
             frame_size: 256,
         };
-        let mut ring = Ring::new(size).unwrap();
-        attach(&ring, &[door((7000..7030).map(Step::udp).collect())]).unwrap();
-        ring.bind(1).unwrap();
+        let mut ring = ring(size, &[door((7000..7030).map(Step::udp).collect())]);
         knock((0..300).map(|i| 7000 + i % 30));
         let counted = ring.statistics().unwrap();
         assert_eq!((counted.packets, counted.drops), (300, 300 - 256));
@@ -159,6 +164,36 @@ fn a_full_ring_counts_what_it_drops_and_goes_on() {
         }
         knock([7007]);
         assert_eq!(next_port(&mut ring), 7007);
+    });
+}
+
+#[test]
+fn another_reader_goes_on_where_the_first_has_ended() {
+    in_network("another_reader_goes_on_where_the_first_has_ended", || {
+        loopback_up();
+        let size = Size {
+            frames: 256,
+            frame_size: 256,
+        };
+        let mut first = ring(size, &[door((7000..7030).map(Step::udp).collect())]);
+        let kept = first.as_fd().try_clone_to_owned().unwrap();
+        for (already_read, waiting) in [(0, 3), (200, 100), (7, 0), (0, 256)] {
+            knock((0..already_read).map(|i| 7000 + i % 30));
+            for i in 0..already_read {
+                assert_eq!(next_port(&mut first), 7000 + i % 30);
+            }
+            knock((0..waiting).map(|i| 7000 + i % 29));
+            drop(first);
+            first = Ring::map(kept.try_clone().unwrap(), size).unwrap();
+            for i in 0..waiting {
+                assert_eq!(next_port(&mut first), 7000 + i % 29);
+            }
+            assert!(first.next_frame().is_none());
+        }
+        knock([7007]);
+        assert_eq!(next_port(&mut first), 7007);
+        let wrong = Ring::map(kept, Size::default());
+        assert!(matches!(wrong, Err(Error::Map(_))), "{wrong:?}");
     });
 }
 
@@ -176,9 +211,7 @@ fn the_kernel_takes_the_filters_of_ten_thousand_doors() {
             .collect();
         for count in [0, 1, 30, 1000, 10_000] {
             let doors = &doors[..count];
-            let mut ring = Ring::new(Size::default()).unwrap();
-            attach(&ring, doors).unwrap();
-            ring.bind(1).unwrap();
+            let mut ring = ring(Size::default(), doors);
             for door in doors.iter().step_by(250) {
                 let SequenceSource::Fixed(sequence) = &door.source else {
                     unreachable!("every door here has a sequence")
@@ -194,7 +227,7 @@ fn the_kernel_takes_the_filters_of_ten_thousand_doors() {
 #[test]
 fn a_program_that_the_kernel_refuses_is_an_error() {
     in_network("a_program_that_the_kernel_refuses_is_an_error", || {
-        let ring = Ring::new(Size::default()).unwrap();
+        let ring = RingSocket::new(Size::default()).unwrap();
         let load_without_return = [(0x20, 0, 0, 0)];
         let refused = attach_filter(&ring, load_without_return).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
@@ -206,7 +239,7 @@ fn a_program_that_the_kernel_refuses_is_an_error() {
 #[test]
 fn without_the_capability_the_error_is_eperm() {
     unshared("without_the_capability_the_error_is_eperm", "-U", || {
-        let Err(Error::Socket(error)) = Ring::new(Size::default()) else {
+        let Err(Error::Socket(error)) = RingSocket::new(Size::default()) else {
             panic!("a packet socket without a capability")
         };
         assert_eq!(error.raw_os_error(), Some(1), "{error}");

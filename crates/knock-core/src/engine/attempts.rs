@@ -64,6 +64,10 @@ impl Table {
         }
     }
 
+    pub(super) const fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
     pub(super) const fn live(&self) -> u32 {
         self.live
     }
@@ -204,10 +208,39 @@ impl Table {
         }
     }
 
+    /// Adds an attempt of `source` at `door`, unless it has one there. Deadlines in a list never
+    /// fall, so this one is not before those that are there already.
+    pub(super) fn restore(
+        &mut self,
+        door: u16,
+        source: Source,
+        stage: u8,
+        deadline: Timestamp,
+        flags: TcpFlags,
+    ) {
+        self.seek(source);
+        while self.here().is_some_and(|here| here.door < door) {
+            self.pass();
+        }
+        if self.here().is_none_or(|here| here.door != door) {
+            let latest = self.lanes.latest(&self.slab, door, stage);
+            self.add_here(door, stage, deadline.max(latest), flags);
+        }
+    }
+
+    /// The same attempts in a table of another capacity.
+    pub(super) fn with_capacity(&self, capacity: u32) -> Self {
+        self.copied(usize::from(self.lanes.doors()), capacity, Some)
+    }
+
     /// The same attempts with other numbers for their doors; those at doors without one are
     /// gone.
     pub(super) fn with_doors(&self, doors: usize, number: impl Fn(u16) -> Option<u16>) -> Self {
-        let mut table = Self::new(doors, self.capacity, self.seed);
+        self.copied(doors, self.capacity, number)
+    }
+
+    fn copied(&self, doors: usize, capacity: u32, number: impl Fn(u16) -> Option<u16>) -> Self {
+        let mut table = Self::new(doors, capacity, self.seed);
         for old_door in 0..self.lanes.doors() {
             let Some(door) = number(old_door) else {
                 continue;
@@ -217,12 +250,11 @@ impl Table {
                 let mut slot = first.unwrap_or(NONE);
                 while slot != NONE {
                     let attempt = self.slab.get(slot);
-                    table.seek(attempt.source());
-                    while table.here().is_some_and(|here| here.door < door) {
-                        table.pass();
-                    }
+                    let Attempt {
+                        stage, deadline, ..
+                    } = *attempt;
                     let flags = attempt.heard.flags();
-                    table.add_here(door, attempt.stage, attempt.deadline, flags);
+                    table.restore(door, attempt.source(), stage, deadline, flags);
                     slot = attempt.in_lane.after;
                 }
             }

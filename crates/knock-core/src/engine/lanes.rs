@@ -184,6 +184,23 @@ impl Lanes {
         first_of(&self.lanes, list)
     }
 
+    /// The last deadline in the list of a door's attempts (`stage` > 0) or cooling-downs (0).
+    pub(super) fn latest(&self, slab: &Slab, door: u16, stage: u8) -> Timestamp {
+        let lane = self.lanes.get(usize::from(door));
+        let last = lane.map_or(NONE, |lane| {
+            if stage == 0 {
+                lane.cooling.last
+            } else {
+                lane.attempts.last
+            }
+        });
+        if last == NONE {
+            Timestamp::ZERO
+        } else {
+            slab.get(last).deadline
+        }
+    }
+
     /// There is no attempt any more.
     pub(super) fn clear(&mut self) {
         self.deadlines.clear();

@@ -36,7 +36,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use attempts::Table;
+use attempts::{MAX_CAPACITY, Table};
 use ports::Ports;
 use rules::{Place, Rule};
 use source::{Packed, Source};
@@ -94,6 +94,15 @@ pub enum EventKind {
         /// The port that did it.
         by: Step,
     },
+}
+
+/// How far a source is at a door.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct Progress {
+    /// Steps that it has knocked; 0 while it cools down after an opening.
+    pub stage: u8,
+    /// When the time for the whole sequence, or the cooling-down, is over.
+    pub until: Timestamp,
 }
 
 /// What an engine has counted since it was made. All wrap never and saturate.
@@ -175,6 +184,27 @@ impl Engine {
         self.any_strict = rules.iter().any(Rule::is_strict);
         self.rules = rules;
         self.stale = true;
+    }
+
+    /// Changes how much the engine may hold. Attempts live on, as many as there is room for then.
+    pub fn set_limits(&mut self, limits: Limits) {
+        if limits.max_attempts.clamp(1, MAX_CAPACITY) != self.table.capacity() {
+            self.table = self.table.with_capacity(limits.max_attempts);
+        }
+    }
+
+    /// Goes on with what another engine has begun: `source` stands at `door` as `progress` says.
+    /// It is ignored where the source has an attempt at that door already, and where there is no
+    /// such door or no such stage. Call it in the order of the times, and before the first packet.
+    pub fn restore(&mut self, door: DoorId, source: IpAddr, progress: Progress) {
+        let Progress { stage, until } = progress;
+        let rule = self.rules.get(usize::from(door.0));
+        let Some(rule) = rule.filter(|rule| stage == 0 || !rule.is_complete(stage)) else {
+            return;
+        };
+        let flags = rule.plain_flags(stage);
+        self.table
+            .restore(door.0, Source::from(source), stage, until, flags);
     }
 
     /// Gives a one-time door its current sequence, or shuts it (`None`). Attempts at it end, but

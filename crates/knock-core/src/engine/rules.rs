@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::door::{Door, SequenceSource, Trigger};
+use crate::flags::TcpFlags;
 use crate::packet::Packet;
 use crate::sequence::{Protocol, Sequence, Step};
 
@@ -95,6 +96,15 @@ impl Rule {
             Meaning::Repeat
         } else {
             Meaning::Other
+        }
+    }
+
+    /// The flags that a plain packet to the step `stage` (from 1) has.
+    pub(super) fn plain_flags(&self, stage: u8) -> TcpFlags {
+        let step = usize::from(stage).checked_sub(1);
+        match step.and_then(|step| self.steps().get(step)) {
+            Some(step) if step.protocol == Protocol::Tcp => TcpFlags::SYN,
+            _ => TcpFlags::NONE,
         }
     }
 

@@ -208,3 +208,70 @@ fn counters_count() {
     };
     assert_eq!(world.engine.counters(), counters);
 }
+
+fn at(stage: u8, until: u64) -> Progress {
+    let until = Timestamp::from_millis(until);
+    Progress { stage, until }
+}
+
+#[test]
+fn another_engine_goes_on_with_what_one_has_begun() {
+    let mut world = World::new(&[
+        syn("B", "1,2"),
+        with(a(), |t| t.cooldown = Duration::from_secs(5)),
+    ]);
+    let (me, other) = ("10.77.0.1".parse().unwrap(), "fd77::1".parse().unwrap());
+    world.engine.restore(DoorId(1), me, at(2, 20_000));
+    world.engine.restore(DoorId(1), other, at(0, 4_000));
+    assert_eq!(world.engine.attempts(), 2);
+    assert_eq!(
+        world.knock("8000 9000").log(),
+        "A:3 A:open",
+        "a repeat, a step"
+    );
+    let log = world.knock("7000<fd77::1 8000<fd77::1 9000<fd77::1").log();
+    assert_eq!(log, "", "it cools down");
+    let log = world.knock("@4001 7000<fd77::1 @30000").log();
+    assert_eq!(log, "A:1<fd77::1 A:1-late@29001<fd77::1");
+}
+
+#[test]
+fn what_is_restored_has_no_more_time_than_was_left() {
+    let mut world = World::new(&[a()]);
+    let (me, other) = ("10.77.0.1".parse().unwrap(), "10.77.0.9".parse().unwrap());
+    world.engine.restore(DoorId(0), me, at(1, 1_000));
+    world.engine.restore(DoorId(0), other, at(2, 900));
+    let log = world.knock("@2000 8000 9000<10.77.0.9").log();
+    assert_eq!(log, "A:1-late@1000 A:2-late@1000<10.77.0.9");
+}
+
+#[test]
+fn what_cannot_be_is_not_restored() {
+    let mut world = World::new(&[a(), one_time("f")]);
+    let me = "10.77.0.1".parse().unwrap();
+    for (door, stage) in [(0, 3), (0, 33), (1, 1), (2, 1), (9, 0)] {
+        world.engine.restore(DoorId(door), me, at(stage, 9_000));
+    }
+    assert_eq!(world.engine.attempts(), 0);
+    world.knock("7000").log();
+    world.engine.restore(DoorId(0), me, at(2, 9_000));
+    assert_eq!(world.knock("8000").log(), "A:2", "its own attempt counts");
+}
+
+#[test]
+fn attempts_survive_another_limit_as_far_as_there_is_room() {
+    let mut world = World::new(&[a()]);
+    world.knock("7000 8000 7000<10.77.0.8 7000<10.77.0.9").log();
+    world.engine.set_limits(Limits { max_attempts: 2 });
+    assert_eq!(world.engine.attempts(), 2);
+    let log = world.knock("8000<10.77.0.8 9000 8000<10.77.0.9").log();
+    assert_eq!(
+        log, "A:3 A:open A:2<10.77.0.9",
+        "the oldest first step had to go"
+    );
+    world.engine.set_limits(Limits { max_attempts: 9 });
+    assert_eq!(
+        world.knock("9000<10.77.0.9").log(),
+        "A:3<10.77.0.9 A:open<10.77.0.9"
+    );
+}
