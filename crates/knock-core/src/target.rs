@@ -71,6 +71,12 @@ impl Target {
         self.network
     }
 
+    /// How many bits of [`Target::address`] count.
+    #[must_use]
+    pub const fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether its addresses are IPv4.
     #[must_use]
     pub const fn is_ipv4(&self) -> bool {

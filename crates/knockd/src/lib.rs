@@ -4,6 +4,7 @@
 
 mod bucket;
 pub mod cli;
+mod clock;
 pub mod config_file;
 pub mod ctl;
 pub mod daemon;
@@ -11,7 +12,10 @@ pub mod diagnostics;
 pub mod keeper;
 pub mod lab;
 pub mod listen;
+pub mod listener;
 pub mod log;
 pub mod names;
 pub mod pcap;
+pub mod sandbox;
 pub mod services;
+pub mod wire;

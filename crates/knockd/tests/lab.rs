@@ -115,7 +115,7 @@ fn both_families() -> Result<(), Box<dyn Error>> {
 fn kernel_has_vlans() -> bool {
     let added = pair().and_then(|(client, _server)| client.add_vlan("eth0.5", "eth0", 5));
     !matches!(added, Err(LabError::Network { error, .. })
-        if error.raw_os_error() == Some(nix::libc::EOPNOTSUPP))
+        if error.raw_os_error() == Some(libc::EOPNOTSUPP))
 }
 
 fn vlan() -> Result<(), Box<dyn Error>> {

@@ -15,6 +15,7 @@ pub enum Key {
     Interface,
     MaxAttempts,
     MaxCommands,
+    Sandbox,
     Strict,
     Sequence,
     OneTimeSequences,
@@ -37,7 +38,7 @@ pub enum Place {
     Options,
     /// In a door.
     Door,
-    /// In `[options]`, for all doors, and in a door, whose word counts.
+    /// In `[options]`, and in a door.
     Both,
 }
 
@@ -151,6 +152,7 @@ const TIME_OR_LESS: Shape = Shape::Duration {
 };
 const FORMATS: Shape = Shape::Choice(&["classic", "rfc3339", "json"]);
 const LEVELS: Shape = Shape::Choice(&["info", "debug"]);
+const SANDBOX: Shape = Shape::Choice(&["on", "require", "off"]);
 const ATTEMPTS: Shape = Shape::Number {
     min: 1,
     max: 4_194_304,
@@ -176,6 +178,8 @@ pub static KEYS: &[KeySpec] = &[
         ("262144", "attempts remembered at once")),
     row(Key::MaxCommands, "max_commands", &[], Place::Options, COMMANDS,
         ("64", "commands that run at once")),
+    row(Key::Sandbox, "sandbox", &[], Place::Options, SANDBOX,
+        ("on", "how the process that reads packets is confined")),
     row(Key::Strict, "strict", &[], Place::Both, Shape::Switch,
         ("no", "let any other port of ours break an attempt")),
     row(Key::Sequence, "sequence", &[], Place::Door, Shape::Sequence,
@@ -200,8 +204,9 @@ pub static KEYS: &[KeySpec] = &[
         ("stop_command", "run instead when the knock came over IPv6")),
     row(Key::Cooldown, "cooldown", &[], Place::Door, TIME,
         ("0", "how long after an opening the same source cannot open the door again")),
-    row(Key::User, "user", &[], Place::Door, Shape::Account,
-        ("the daemon's own", "the account that the commands run as")),
+    row(Key::User, "user", &[], Place::Both, Shape::Account,
+        ("in [options] _knockd, in a door the daemon's own",
+         "in [options], the account of the process that reads packets; in a door, that of its commands")),
 ];
 
 impl KeySpec {

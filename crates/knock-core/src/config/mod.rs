@@ -57,6 +57,10 @@ pub struct Options {
     pub max_attempts: u32,
     /// `max_commands`: commands that run at once.
     pub max_commands: u32,
+    /// `user`: the account of the process that reads packets; the daemon's choice if not given.
+    pub user: Option<String>,
+    /// `sandbox`.
+    pub sandbox: Sandbox,
 }
 
 impl Default for Options {
@@ -70,6 +74,8 @@ impl Default for Options {
             log_level: LogLevel::Info,
             max_attempts: 262_144,
             max_commands: 64,
+            user: None,
+            sandbox: Sandbox::On,
         }
     }
 }
@@ -84,6 +90,18 @@ pub enum LogFormat {
     Rfc3339,
     /// One JSON object a line.
     Json,
+}
+
+/// How the process that reads packets is confined.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sandbox {
+    /// By as many layers as the kernel has.
+    #[default]
+    On,
+    /// By all layers, or the daemon does not start.
+    Require,
+    /// Not at all.
+    Off,
 }
 
 /// How much is logged.

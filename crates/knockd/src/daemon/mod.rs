@@ -4,9 +4,11 @@
 //! with exit status 1.
 
 mod background;
+mod confinement;
 mod one_time;
 mod pidfile;
 mod reload;
+mod reports;
 mod runner;
 mod scribe;
 mod serve;
@@ -25,6 +27,8 @@ use crate::cli::Cli;
 use crate::config_file::{LoadError, load};
 use crate::diagnostics;
 use crate::listen::StartError;
+use crate::listener;
+use crate::sandbox::AccountError;
 use crate::services::Services;
 
 use background::Stage;
@@ -41,6 +45,8 @@ enum Failure {
     OneTime(one_time::Failure),
     /// Packets cannot be seen.
     Listen(StartError),
+    /// There is no account for the listener.
+    Account(AccountError),
     /// Another instance holds the pidfile.
     Running(PathBuf, Option<u32>),
     /// Something that the daemon needs of the system: what, and why not.
@@ -49,6 +55,10 @@ enum Failure {
 
 /// Runs `knockd` with these arguments, the first of which is its name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args = args.into_iter().peekable();
+    if args.peek().is_some_and(|name| name == listener::NAME) {
+        return listener::main(args.skip(1));
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -100,6 +110,7 @@ impl fmt::Display for Failure {
             Self::Config(error) => write!(f, "{error}"),
             Self::OneTime(error) => write!(f, "knockd: {error}"),
             Self::Listen(error) => write!(f, "knockd: {error}"),
+            Self::Account(error) => write!(f, "knockd: option `user`: {error}"),
             Self::Running(path, pid) => {
                 let path = path.display();
                 write!(f, "knockd: already running: pidfile {path} is locked")?;

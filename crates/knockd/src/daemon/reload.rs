@@ -65,9 +65,8 @@ impl Daemon {
         self.keeper.set_limits(limits, listen::now());
         let sequences = self.one_time.sequences();
         let doors = Arc::clone(self.doors.now());
-        let generation = self.doors.number();
         let attempts = self.settings.max_attempts;
-        self.side.set_doors(generation, doors, sequences, attempts);
+        self.side.set_doors(doors, sequences, attempts);
         let names = self.settings.interfaces.names.clone();
         self.side.set_interfaces(names);
     }

@@ -55,8 +55,9 @@ impl Runner {
         }
     }
 
-    /// Takes the commands that have ended since it was last asked. Never waits.
-    pub(super) fn reap(&mut self) -> Vec<Ended> {
+    /// Takes the commands that have ended since it was last asked, but not the process `other`.
+    /// Never waits.
+    pub(super) fn reap(&mut self, other: Option<u32>) -> Vec<Ended> {
         let mut ended = Vec::new();
         self.running.retain_mut(|running| {
             let status = match running.child.try_wait() {
@@ -73,19 +74,19 @@ impl Runner {
             false
         });
         if std::process::id() == 1 {
-            self.bury_orphans();
+            self.bury_orphans(other);
         }
         ended
     }
 
     /// As the first process of a container we are handed what commands leave behind in the
     /// background, and nobody else takes their exit status.
-    fn bury_orphans(&self) {
+    fn bury_orphans(&self, other: Option<u32>) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         while let Ok(status) = waitid(Id::All, flags | WaitPidFlag::WNOWAIT) {
             let Some(pid) = status.pid() else { return };
-            if self.is_command(pid) {
-                // It has ended just now; its signal comes.
+            if self.is_command(pid) || is(pid, other) {
+                // It has ended just now; whoever waits for it is told.
                 return;
             }
             // One that is gone needs nothing more.
@@ -95,8 +96,12 @@ impl Runner {
 
     fn is_command(&self, pid: Pid) -> bool {
         let mut ids = self.running.iter().map(|running| running.child.id());
-        ids.any(|id| i32::try_from(id) == Ok(pid.as_raw()))
+        ids.any(|id| is(pid, Some(id)))
     }
+}
+
+fn is(pid: Pid, id: Option<u32>) -> bool {
+    id.is_some_and(|id| i32::try_from(id) == Ok(pid.as_raw()))
 }
 
 fn end_of(status: ExitStatus) -> End {

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use knock_core::config::Config;
-use knock_core::door::{Door, SequenceSource};
-use knock_core::sequence::Protocol;
+use knock_core::door::Door;
 use knock_core::time::Timestamp;
 use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,17 +19,17 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use super::background::{self, Stage};
+use super::confinement::{self, Chosen};
 use super::one_time::OneTimeDoors;
 use super::pidfile::Pidfile;
 use super::runner::Runner;
 use super::scribe::Scribe;
 use super::settings::Settings;
 use super::{Failure, status};
-use crate::keeper::{Action, DoorRef, End, Generations, Keeper, Limits};
-use crate::listen::{
-    self, DefaultInterface, InterfaceChange, Notice, PacketSide, Problem, Report, ReportKind, Setup,
-};
+use crate::keeper::{Action, End, Generations, Keeper, Limits};
+use crate::listen::{self, DefaultInterface, PacketSide, Setup};
 use crate::log::{Level, Line};
+use crate::sandbox::{Layer, State};
 
 /// At a stop, how long commands are waited for that no stop command follows: they go on without
 /// the daemon.
@@ -41,6 +40,9 @@ const PATIENCE_WITH_STARTS: Duration = Duration::from_secs(3);
 
 /// At a stop, how long everything may take. Service managers wait longer.
 const PATIENCE: Duration = Duration::from_secs(6);
+
+/// This program, also when it has been replaced on disk meanwhile (proc_pid_exe(5)).
+const LISTENER_PROGRAM: &str = "/proc/self/exe";
 
 type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
@@ -55,12 +57,14 @@ pub(super) struct Daemon {
     pub(super) scribe: Scribe,
     signals: Signals,
     pub(super) pidfile: Option<Pidfile>,
-    ending: Option<Ending>,
+    /// What was last told of the listener's sandbox.
+    pub(super) told_layers: Vec<(Layer, State)>,
+    pub(super) ending: Option<Ending>,
 }
 
 /// The daemon is to end.
 #[derive(Copy, Clone, Debug)]
-struct Ending {
+pub(super) struct Ending {
     code: u8,
     /// When commands that owe nothing are waited for no longer.
     unowed: Timestamp,
@@ -77,8 +81,8 @@ impl Daemon {
         let doors: Arc<[Door]> = config.doors.into();
         let (one_time, lines) = OneTimeDoors::open(&doors, &settings.folder)?;
         let doors = Generations::new(doors);
+        let chosen = Chosen::new(&settings)?;
         let side = PacketSide::start(Setup {
-            generation: doors.number(),
             doors: Arc::clone(doors.now()),
             sequences: one_time.sequences(),
             max_attempts: settings.max_attempts,
@@ -86,12 +90,16 @@ impl Daemon {
             only_ipv4: settings.cli.only_ip_v4,
             // In the background nobody would see it.
             dump: settings.cli.debug && !settings.background,
+            program: LISTENER_PROGRAM.into(),
+            account: chosen.account,
+            sandbox: settings.sandbox,
         });
         let side = side.map_err(Failure::Listen)?;
         if settings.background {
             let settled = background::settle();
             settled.map_err(|error| Failure::System("go into the background", error))?;
         }
+        let powers = confinement::give_up_powers(&settings, doors.now());
         let scribe = Scribe::open(settings.log.clone(), settings.cli.lookup);
         let scribe = scribe.map_err(|error| Failure::System("look up names", error))?;
         let mut daemon = Self {
@@ -106,9 +114,15 @@ impl Daemon {
             scribe,
             signals,
             pidfile: None,
+            told_layers: Vec::new(),
             ending: None,
         };
         daemon.lock_pidfile()?;
+        for (level, text) in chosen.warning.into_iter().chain(powers.err()) {
+            daemon.scribe.note(level, "sandbox", text);
+        }
+        let layers = daemon.side.layers().to_vec();
+        daemon.handle_ready(&layers, None);
         lines.into_iter().for_each(|line| daemon.log(line));
         Ok(daemon)
     }
@@ -140,7 +154,7 @@ impl Daemon {
             }
         };
         self.scribe.finish();
-        self.side.stop();
+        drop(self.side);
         drop(self.pidfile);
         code.into()
     }
@@ -151,6 +165,7 @@ impl Daemon {
         let due = [
             self.keeper.poll_timeout(),
             self.scribe.poll_timeout(),
+            self.side.poll_timeout(),
             self.ending
                 .map(|ending| ending.starts.unwrap_or(ending.all)),
             self.ending
@@ -160,9 +175,10 @@ impl Daemon {
         let due = due.into_iter().flatten().min();
         let timeout = due.map(|due| timespec(due.saturating_since(now)));
         let signals = std::iter::once(self.signals.get_read().as_fd());
-        let sources = signals.chain(self.side.fds()).chain(self.scribe.fd());
+        let sources = signals.chain(self.scribe.fd());
         let mut fds: Vec<_> = sources
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .chain(self.side.poll_fds())
             .collect();
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -171,7 +187,7 @@ impl Daemon {
     }
 
     /// Does what the keeper says.
-    fn perform(&mut self) {
+    pub(super) fn perform(&mut self) {
         while let Some(action) = self.keeper.poll_action() {
             match action {
                 Action::Log(line) => self.log(line),
@@ -205,109 +221,18 @@ impl Daemon {
     }
 
     fn reap(&mut self) {
-        for ended in self.runner.reap() {
+        for ended in self.runner.reap(self.side.listener()) {
             let now = listen::now();
             self.keeper
                 .handle_end(ended.id, ended.occasion, ended.end, now);
         }
     }
 
-    pub(super) fn handle_side(&mut self) {
-        self.side.handle_readable();
-        while let Some(notice) = self.side.poll_notice() {
-            match notice {
-                Notice::Report(report) => self.handle_report(&report),
-                Notice::Interface { name, change } => {
-                    let level = match change {
-                        InterfaceChange::Absent
-                        | InterfaceChange::Gone
-                        | InterfaceChange::Down
-                        | InterfaceChange::NoAddress => Level::Warning,
-                        _ => Level::Info,
-                    };
-                    let text = format!("interface {name} {change}");
-                    self.scribe.note(level, "interface", text);
-                }
-                Notice::Problem(problem) => {
-                    let text = format!("error: {problem}");
-                    self.scribe.note(Level::Error, "listener", text);
-                    if matches!(problem, Problem::ListenerEnded) {
-                        // Deaf, it is of no use; whoever watches over it can start it again.
-                        self.end(1);
-                    }
-                }
-            }
-        }
-    }
-
-    fn handle_report(&mut self, report: &Report) {
-        self.doors.forget_before(report.generation);
-        match report.kind {
-            ReportKind::LeftOut { lines } => {
-                let text = format!("{lines} log lines about knocks were left out");
-                return self.scribe.note(Level::Info, "left-out", text);
-            }
-            ReportKind::Dump { packet, bytes } => {
-                let time = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
-                let protocol = packet.protocol;
-                let from = format!("{}:{}", packet.source, packet.source_port);
-                let to = format!("{}:{}", packet.destination, packet.destination_port);
-                let text = format!("{time}: {protocol}: {from} -> {to} {bytes} bytes");
-                return crate::log::to_stdout(&text);
-            }
-            _ => {}
-        }
-        let Some(door) = self.doors.find(report.generation, report.door) else {
-            let text = "error: the listener reported a door that does not exist";
-            return self.scribe.note(Level::Error, "listener", text);
-        };
-        let line = |event, text: &str| Line::of_source(report.source, &door.name, event, text);
-        match report.kind {
-            ReportKind::Stage(stage) => self.log(line("stage", &format!("Stage {stage}"))),
-            ReportKind::Timeout { stage } => {
-                let text = format!("sequence timeout (stage {stage})");
-                self.log(line("timeout", &text));
-            }
-            ReportKind::Broken { stage, by } => {
-                let port = by.port;
-                let text = match by.protocol {
-                    Protocol::Tcp => format!("wrong knock {port}:tcp (stage {stage})"),
-                    Protocol::Udp => format!("wrong knock {port}:udp (stage {stage})"),
-                };
-                self.log(line("wrong-knock", &text).at(Level::Debug));
-            }
-            ReportKind::Opening => self.handle_opening(door, report),
-            ReportKind::LeftOut { .. } | ReportKind::Dump { .. } => {}
-        }
-    }
-
-    fn handle_opening(&mut self, door: DoorRef, report: &Report) {
-        // Once the end has begun nothing is opened any more: the keeper says so, and no line is
-        // spent for it.
-        let spends = matches!(door.trigger.source, SequenceSource::OneTime(_));
-        if spends && self.ending.is_none() {
-            let Some(spent) = self.one_time.spend(&door) else {
-                let text = "the door is gone since a reload; nothing was run";
-                let line = Line::of_source(report.source, &door.name, "refused", text);
-                return self.log(line.at(Level::Error));
-            };
-            self.side.set_sequence(spent.door, spent.next);
-            spent.lines.into_iter().for_each(|line| self.log(line));
-            if !spent.is_struck {
-                let text = "its one-time sequence could not be struck off; nothing was run";
-                let line = Line::of_source(report.source, &door.name, "refused", text);
-                return self.log(line.at(Level::Error));
-            }
-        }
-        self.keeper
-            .handle_opening(door, report.source, listen::now());
-        self.perform();
-    }
-
     /// Handles what is due; gives an exit status when patience is over.
     fn handle_timeout(&mut self) -> Option<u8> {
         let now = listen::now();
         self.scribe.handle_timeout(now);
+        self.side.handle_timeout(now);
         self.keeper.handle_timeout(now);
         let ending = self.ending.as_mut()?;
         if ending.starts.is_some_and(|starts| starts <= now) {
@@ -370,7 +295,8 @@ impl Daemon {
     fn say_status(&mut self) {
         let counters = self.side.counters();
         let doors = self.doors.now().len();
-        for line in status::lines(doors, &self.keeper, &counters) {
+        let layers = self.side.layers();
+        for line in status::lines(doors, &self.keeper, &counters, layers) {
             self.scribe.note(Level::Info, "status", line);
         }
     }

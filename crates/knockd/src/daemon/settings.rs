@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use knock_core::config::{Config, LogLevel};
+use knock_core::config::{self, Config, LogLevel};
 
 use crate::cli::{Cli, DEFAULT_PIDFILE};
-use crate::listen::{DefaultInterface, default_interface};
+use crate::listen::{DefaultInterface, Sandbox, default_interface};
 use crate::log::{Console, LogSetup};
 
 /// Command line and configuration, with the original's precedence: `-i` wins over the
@@ -23,6 +23,9 @@ pub(super) struct Settings {
     pub(super) pidfile: Option<PathBuf>,
     pub(super) max_attempts: u32,
     pub(super) max_commands: usize,
+    /// The listener's account, if the configuration names one.
+    pub(super) user: Option<String>,
+    pub(super) sandbox: Sandbox,
 }
 
 /// Which interfaces to listen on.
@@ -47,6 +50,12 @@ impl Settings {
             pidfile: cli.daemon.then(|| folder.join(pidfile)),
             max_attempts: options.max_attempts,
             max_commands: usize::try_from(options.max_commands).unwrap_or(usize::MAX),
+            user: options.user.clone(),
+            sandbox: match options.sandbox {
+                config::Sandbox::On => Sandbox::On,
+                config::Sandbox::Require => Sandbox::Require,
+                config::Sandbox::Off => Sandbox::Off,
+            },
             folder,
             cli,
         }

@@ -1,10 +1,17 @@
 //! The status lines of SIGUSR1.
 
+use super::confinement::summary;
 use crate::keeper::Keeper;
 use crate::listen::Counters;
+use crate::sandbox::{Layer, State};
 
 /// A few lines that say how the daemon is, for a person.
-pub(super) fn lines(doors: usize, keeper: &Keeper, counters: &Counters) -> Vec<String> {
+pub(super) fn lines(
+    doors: usize,
+    keeper: &Keeper,
+    counters: &Counters,
+    layers: &[(Layer, State)],
+) -> Vec<String> {
     let (grants, running, waiting) = keeper.counts();
     let (lines_left_out, refused) = keeper.losses();
     let left_out = counters.lines_left_out.saturating_add(lines_left_out);
@@ -31,5 +38,6 @@ pub(super) fn lines(doors: usize, keeper: &Keeper, counters: &Counters) -> Vec<S
              {left_out} log lines left out",
             engine.evictions, counters.openings_lost
         ),
+        format!("status: listener: {}", summary(layers)),
     ]
 }

@@ -1,12 +1,16 @@
-//! The keeper's own copy of the doors, by generation: a report that was on its way during a
-//! reload means a door of the configuration before, or of one further back if reloads follow each
-//! other more quickly than the listener is told.
+//! The keeper's own copy of the doors: a report that was on its way during a reload means a door of
+//! the configuration before, or of one further back if reloads follow each other more quickly than
+//! the listener is told.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use knock_core::door::{Door, DoorId};
+use knock_core::door::{Door, DoorId, SequenceSource};
+use knock_core::sequence::Sequence;
+
+use crate::listen::Misbehaviour;
+use crate::wire::{Checksum, Report, ReportKind};
 
 /// A door, and the set of doors that it is kept alive with.
 #[derive(Clone, Debug)]
@@ -40,66 +44,92 @@ impl Deref for DoorRef {
 /// So many sets of doors are remembered besides those of now.
 const REMEMBERED: usize = 16;
 
+/// A set of doors.
+#[derive(Clone, Debug)]
+struct Generation {
+    checksum: Checksum,
+    doors: Arc<[Door]>,
+}
+
+impl Generation {
+    fn new(doors: Arc<[Door]>) -> Self {
+        Self {
+            checksum: Checksum::of(&doors),
+            doors,
+        }
+    }
+}
+
 /// The doors of now and those of before.
 #[derive(Debug)]
 pub struct Generations {
-    number: u32,
-    now: Arc<[Door]>,
+    now: Generation,
     /// The latest first.
-    before: VecDeque<Arc<[Door]>>,
+    before: VecDeque<Generation>,
 }
 
 impl Generations {
-    /// The first doors; their generation is 1.
+    /// The first doors.
     #[must_use]
     pub fn new(doors: Arc<[Door]>) -> Self {
         Self {
-            number: 1,
-            now: doors,
+            now: Generation::new(doors),
             before: VecDeque::new(),
         }
     }
 
-    /// Makes `doors` those of now; the generation stays if they are what they were.
+    /// Makes `doors` those of now.
     pub fn replace(&mut self, doors: Arc<[Door]>) {
-        if doors == self.now {
-            return;
+        let old = std::mem::replace(&mut self.now, Generation::new(doors));
+        // Where only commands are others, the listener knows no difference, and those of now run.
+        if old.checksum != self.now.checksum {
+            self.before.truncate(REMEMBERED - 1);
+            self.before.push_front(old);
         }
-        self.number = self.number.wrapping_add(1);
-        self.before.truncate(REMEMBERED - 1);
-        let old = std::mem::replace(&mut self.now, doors);
-        self.before.push_front(old);
-    }
-
-    /// Forgets what was before `generation`: reports come in order, and there is one of it.
-    pub fn forget_before(&mut self, generation: u32) {
-        let age = self.number.wrapping_sub(generation);
-        self.before
-            .truncate(usize::try_from(age).unwrap_or(REMEMBERED));
-    }
-
-    /// The generation of now.
-    #[must_use]
-    pub const fn number(&self) -> u32 {
-        self.number
     }
 
     /// The doors of now.
     #[must_use]
     pub const fn now(&self) -> &Arc<[Door]> {
-        &self.now
+        &self.now.doors
     }
 
-    /// The door that a report of `generation` means; `None` for one that there never was, and for
-    /// one that is forgotten.
-    #[must_use]
-    pub fn find(&self, generation: u32, id: DoorId) -> Option<DoorRef> {
-        let doors = match self.number.wrapping_sub(generation) {
-            0 => &self.now,
-            age => self
-                .before
-                .get(usize::try_from(age).ok()?.checked_sub(1)?)?,
+    /// The door that `report` means. Reports come in order, so what was before its doors is
+    /// forgotten.
+    ///
+    /// # Errors
+    /// If there is no such door, or it has no such step.
+    pub fn check(&mut self, report: &Report) -> Result<DoorRef, Misbehaviour> {
+        let door = self.find(report.doors, report.door);
+        let door = door.ok_or(Misbehaviour::NoSuchDoor)?;
+        let steps = match &door.trigger.source {
+            SequenceSource::Fixed(sequence) => sequence.steps().len(),
+            SequenceSource::OneTime(_) => Sequence::MAX,
         };
-        DoorRef::new(doors, id)
+        let most = match report.kind {
+            ReportKind::Stage(stage) => usize::from(stage),
+            // It ends what was not complete yet.
+            ReportKind::Timeout { stage } | ReportKind::Broken { stage, .. } => {
+                usize::from(stage).saturating_add(1)
+            }
+            _ => 0,
+        };
+        if most > steps {
+            return Err(Misbehaviour::NoSuchDoor);
+        }
+        Ok(door)
+    }
+
+    fn find(&mut self, checksum: Checksum, id: DoorId) -> Option<DoorRef> {
+        if checksum == self.now.checksum {
+            self.before.clear();
+            return DoorRef::new(&self.now.doors, id);
+        }
+        let age = self
+            .before
+            .iter()
+            .position(|generation| generation.checksum == checksum)?;
+        self.before.truncate(age + 1);
+        DoorRef::new(&self.before.get(age)?.doors, id)
     }
 }

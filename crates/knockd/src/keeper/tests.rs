@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use knock_core::config;
-use knock_core::door::DoorId;
+use knock_core::door::{Door, DoorId};
+use knock_core::sequence::Step;
 
 use super::*;
+use crate::listen::Misbehaviour;
+use crate::wire::{Checksum, Report, ReportKind};
 
 const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 1));
 
@@ -33,7 +36,7 @@ impl Bench {
     }
 
     fn open(&mut self) {
-        let door = self.doors.find(1, DoorId(0)).unwrap();
+        let door = DoorRef::new(self.doors.now(), DoorId(0)).unwrap();
         self.keeper.handle_opening(door, SOURCE, self.now);
         self.poll();
     }
@@ -265,53 +268,82 @@ fn a_start_command_that_hangs_at_the_stop_does_not_keep_the_door_open() {
     assert!(bench.keeper.is_idle());
 }
 
+/// Doors of which each heard differently from the next.
+fn doors_of(n: u32) -> Arc<[Door]> {
+    let text = format!("[A]\nsequence = {n},{}\ncommand = generation {n}\n", n + 1);
+    let parsed = config::parse(text.as_bytes(), &|_, _| None);
+    parsed.config.unwrap().doors.into()
+}
+
+fn report(doors: &[Door], door: u16, kind: ReportKind) -> Report {
+    Report {
+        doors: Checksum::of(doors),
+        door: DoorId(door),
+        source: SOURCE,
+        at: Timestamp::ZERO,
+        kind,
+    }
+}
+
+/// The start command of the door that an opening of `of` means.
+fn meant(doors: &mut Generations, of: &[Door]) -> Result<String, Misbehaviour> {
+    let door = doors.check(&report(of, 0, ReportKind::Opening))?;
+    Ok(door.action.v4.as_ref().unwrap().start.to_string())
+}
+
 #[test]
-fn a_report_of_the_generation_before_means_the_door_of_before() {
-    let old: Arc<[_]> = Bench::new("command = old", 1).doors.now().clone();
-    let new: Arc<[_]> = Bench::new("command = new", 1).doors.now().clone();
-    let mut doors = Generations::new(old);
-    doors.replace(new);
-    let start = |generation| {
-        let door = doors.find(generation, DoorId(0))?;
-        Some(door.action.v4.as_ref()?.start.to_string())
-    };
-    assert_eq!(start(1).as_deref(), Some("old"));
-    assert_eq!(start(2).as_deref(), Some("new"));
-    assert_eq!(start(0), None);
-    assert!(doors.find(2, DoorId(1)).is_none());
+fn a_report_of_doors_of_before_means_the_door_of_before() {
+    let (old, new) = (doors_of(1), doors_of(2));
+    let mut doors = Generations::new(Arc::clone(&old));
+    doors.replace(Arc::clone(&new));
+    assert_eq!(meant(&mut doors, &old).as_deref(), Ok("generation 1"));
+    assert_eq!(meant(&mut doors, &new).as_deref(), Ok("generation 2"));
+    let none = Err(Misbehaviour::NoSuchDoor);
+    assert_eq!(meant(&mut doors, &old), none, "reports come in order");
+    assert_eq!(meant(&mut doors, &doors_of(3)), none);
 }
 
 #[test]
 fn reports_survive_reloads_in_a_row_as_far_as_is_remembered() {
-    let doors_of = |n: u32| -> Arc<[_]> {
-        let door = format!("command = generation {n}");
-        Bench::new(&door, 1).doors.now().clone()
-    };
     let mut doors = Generations::new(doors_of(1));
     for n in 2..=20 {
         doors.replace(doors_of(n));
     }
-    let start = |doors: &Generations, generation| {
-        let door = doors.find(generation, DoorId(0))?;
-        Some(door.action.v4.as_ref()?.start.to_string())
-    };
+    for n in [1, 2, 3] {
+        assert!(meant(&mut doors, &doors_of(n)).is_err(), "{n}");
+    }
     for n in 4..=20 {
-        assert_eq!(start(&doors, n), Some(format!("generation {n}")));
+        assert_eq!(
+            meant(&mut doors, &doors_of(n)),
+            Ok(format!("generation {n}"))
+        );
     }
-    for n in [0, 1, 2, 3, 21, u32::MAX] {
-        assert_eq!(start(&doors, n), None);
-    }
-    doors.forget_before(19);
-    assert_eq!(start(&doors, 18), None);
-    assert_eq!(start(&doors, 19), Some("generation 19".into()));
-    assert_eq!(start(&doors, 20), Some("generation 20".into()));
 }
 
 #[test]
-fn a_reload_of_the_same_doors_is_no_generation() {
-    let same = || Bench::new("command = same", 1).doors.now().clone();
-    let mut doors = Generations::new(same());
-    doors.replace(same());
-    assert_eq!(doors.number(), 1);
-    assert!(doors.find(1, DoorId(0)).is_some());
+fn of_doors_that_are_heard_alike_the_commands_of_now_run() {
+    let old = doors_of(1);
+    let mut new = old.to_vec();
+    new[0].action = doors_of(2)[0].action.clone();
+    let mut doors = Generations::new(Arc::clone(&old));
+    doors.replace(new.into());
+    assert_eq!(meant(&mut doors, &old).as_deref(), Ok("generation 2"));
+}
+
+#[test]
+fn a_door_or_a_step_that_does_not_exist_is_not_believed() {
+    let all = doors_of(1);
+    let mut doors = Generations::new(Arc::clone(&all));
+    let by = Step::tcp(9);
+    let mut believed = |door, kind| doors.check(&report(&all, door, kind)).is_ok();
+    assert!(!believed(1, ReportKind::Opening));
+    for (stage, step, end) in [(1, true, true), (2, true, false), (3, false, false)] {
+        assert_eq!(believed(0, ReportKind::Stage(stage)), step, "{stage}");
+        assert_eq!(believed(0, ReportKind::Timeout { stage }), end, "{stage}");
+        assert_eq!(
+            believed(0, ReportKind::Broken { stage, by }),
+            end,
+            "{stage}"
+        );
+    }
 }

@@ -1,49 +1,52 @@
-//! The packet side: from the wire to openings.
+//! The packet side: from the wire to openings, as the keeper has it.
 //!
-//! [`PacketSide`] is what the acting side holds of it. Behind it a listener, which alone sees
-//! packets, walks the kernel's ring, runs the engine, and sends [`Report`]s, fixed-size messages
-//! that carry numbers only; and a watch follows the host's interfaces and addresses. The listener
-//! is a thread; it shares nothing with the acting side but descriptors and messages.
+//! Behind [`PacketSide`] is the listener, a process of its own that alone sees packets
+//! ([`crate::listener`]): it is started here, told what to hear, and replaced when it dies. Here
+//! is also what needs no packet: the kernel's filter, which follows the doors, and a watch over
+//! the host's interfaces and addresses.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use knock_core::door::{Door, DoorId};
 use knock_core::engine;
 use knock_core::sequence::Sequence;
 use knock_core::time::Timestamp;
-use knock_sys::{Ring, Size};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
-use rustix::time::{ClockId, clock_gettime};
+use knock_sys::RingSocket;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 mod capture;
-mod echo;
-mod limit;
+mod child;
+mod intake;
 mod links;
-mod listener;
-mod outbox;
-mod remote;
-pub mod report;
+mod notice;
+mod recall;
+mod supervisor;
 mod watch;
 
 use capture::Capture;
 use links::Links;
-use listener::{Doors, Order};
-use remote::Remote;
+use recall::Recall;
+use supervisor::{Manner, Supervisor};
 use watch::Watch;
 
-pub use report::{Report, ReportKind};
+use crate::listener::{Confinement, RING};
+use crate::sandbox::{Account, Layer, State};
+use crate::wire::{Checksum, Counter, Doors, Order, Settings};
+
+pub use crate::wire::{Report, ReportKind};
+pub use intake::{Intake, Misbehaviour};
+pub use notice::{InterfaceChange, Notice, Problem};
 
 /// What a packet side needs to know at its start.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// The number of this set of doors; reports carry it.
-    pub generation: u32,
     /// The doors; a door's id is its index.
     pub doors: Arc<[Door]>,
     /// The current sequences of the one-time doors; one that is not here is shut.
@@ -56,6 +59,24 @@ pub struct Setup {
     pub only_ipv4: bool,
     /// Every packet that passes the kernel's filter is reported (`-D`), within a rate limit.
     pub dump: bool,
+    /// The program that is the listener when it is called so ([`crate::listener::NAME`]).
+    pub program: PathBuf,
+    /// Whom the listener is to be; nobody else than the keeper if there is none.
+    pub account: Option<Account>,
+    /// How the listener is confined.
+    pub sandbox: Sandbox,
+}
+
+/// How the listener is confined (`sandbox`).
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub enum Sandbox {
+    /// By as many layers as the kernel has.
+    #[default]
+    On,
+    /// By all layers, or there is no listener.
+    Require,
+    /// Not at all.
+    Off,
 }
 
 /// Why packets cannot be seen.
@@ -67,59 +88,10 @@ pub enum StartError {
     Capture(io::Error),
     /// The kernel's interfaces could not be listed or followed.
     Links(io::Error),
-    /// A channel or thread inside the daemon could not be made.
+    /// Something inside the daemon could not be made.
     Inside(io::Error),
-}
-
-/// What the acting side should hear of.
-#[derive(Debug)]
-pub enum Notice {
-    /// A report of the listener.
-    Report(Report),
-    /// Something changed about an interface that was asked for by name. With `any` there are no
-    /// such notices: hosts with containers would do nothing else.
-    Interface {
-        /// Its name.
-        name: String,
-        /// What changed.
-        change: InterfaceChange,
-    },
-    /// Something is wrong; the daemon goes on as well as it can.
-    Problem(Problem),
-}
-
-/// What changed about an interface.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum InterfaceChange {
-    /// It is not there at the start, or when first asked for; it is waited for.
-    Absent,
-    /// It came into being.
-    Appeared,
-    /// It went away; it is waited for.
-    Gone,
-    /// It was switched on.
-    Up,
-    /// It is, or was, switched off.
-    Down,
-    /// It has no address (any more), so that only doors with targets can hear anything on it.
-    NoAddress,
-    /// It has these addresses now, sorted.
-    Addresses(Vec<IpAddr>),
-}
-
-/// What is wrong on the packet side.
-#[derive(Debug)]
-pub enum Problem {
-    /// The kernel refused the filter for these doors; one that passes every port is in force.
-    FilterTooLarge(io::Error),
-    /// The kernel refused every filter; the one before stays in force.
-    Filter(io::Error),
-    /// Interfaces could not be followed; they are looked at again on the next change or reload.
-    Links(io::Error),
-    /// The listener has ended: nothing is heard any more. Told once.
-    ListenerEnded,
-    /// The listener sent bytes that are no report; they were thrown away.
-    NotAReport,
+    /// The listener did not become ready: why, in words.
+    Listener(String),
 }
 
 /// What was counted since the start.
@@ -135,90 +107,123 @@ pub struct Counters {
     pub not_knocks: u64,
     /// Packets that the kernel dropped because the ring was full.
     pub dropped: u64,
-    /// Reports left out by the rate limit, or because the acting side was busy.
+    /// Reports left out by the rate limit, or because the keeper was busy.
     pub lines_left_out: u64,
-    /// Openings lost because the acting side was busy for too long.
+    /// Openings lost because the keeper was busy for too long.
     pub openings_lost: u64,
 }
 
-/// The acting side's end of the packet side; see the [module](self).
+/// See the [module](self).
 #[derive(Debug)]
 pub struct PacketSide {
-    reports: OwnedFd,
     watch: Watch,
     capture: Capture,
-    listener: Remote,
-    counters: Counters,
+    supervisor: Supervisor,
+    settings: Settings,
+    doors: Doors,
+    recall: Recall,
+    /// What the listener has said when it was last asked.
+    counted: BTreeMap<Counter, u64>,
+    /// What the listeners before it have said.
+    counted_before: BTreeMap<Counter, u64>,
     notices: VecDeque<Notice>,
-    /// Whether there is a listener no more.
-    ended: bool,
 }
 
 /// Now, on the clock of [`Report::at`]: the system's monotonic clock.
 #[must_use]
 pub fn now() -> Timestamp {
-    Timestamp::from_nanos(listener::nanos(clock_gettime(ClockId::Monotonic)))
+    crate::clock::now()
 }
 
 /// The most reports that one call of [`PacketSide::handle_readable`] reads.
 const REPORTS_A_CALL: usize = 1024;
 
+/// How long the listener is waited for when it is asked something.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 impl PacketSide {
-    /// Opens the packet socket, starts the listener and begins to follow the interfaces, in the
-    /// caller's network namespace.
+    /// Opens the packet socket, starts the listener, waits until it is ready, and begins to follow
+    /// the interfaces, in the caller's network namespace.
     ///
     /// # Errors
     /// If packets cannot be seen at all; an interface that is not there is none of these.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
         let Setup {
-            generation,
             doors,
             sequences,
             max_attempts,
             interfaces,
             only_ipv4,
             dump,
+            program,
+            account,
+            sandbox,
         } = setup;
+        let inside = StartError::Inside;
         let watch = Watch::new(interfaces).map_err(StartError::Links)?;
-        let ring = Ring::new(Size::default()).map_err(capture_error)?;
-        let mut capture = Capture::new(&ring, only_ipv4).map_err(StartError::Inside)?;
+        let socket = RingSocket::new(RING).map_err(capture_error)?;
+        let mut capture = Capture::new(&socket, only_ipv4).map_err(inside)?;
         capture.set_doors(Arc::clone(&doors), &sequences);
-        let mut notices = VecDeque::new();
         let problem = capture
             .attach(&watch.scope())
             .map_err(StartError::Capture)?;
-        notices.extend(problem.map(Notice::Problem));
-        ring.bind(0).map_err(StartError::Capture)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (reports, listeners_end) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-                .map_err(|errno| StartError::Inside(errno.into()))?;
-        let doors = Doors {
-            generation,
-            doors,
-            sequences,
-            max_attempts,
+        socket.bind(0).map_err(StartError::Capture)?;
+        let manner = Manner {
+            program,
+            confinement: Confinement {
+                account,
+                on: sandbox != Sandbox::Off,
+            },
+            strictly: sandbox == Sandbox::Require,
         };
-        let listener = Remote::start(ring, listeners_end, doors, watch.reach(), (only_ipv4, dump))
-            .map_err(StartError::Inside)?;
         let mut side = Self {
-            reports,
             watch,
             capture,
-            listener,
-            counters: Counters::default(),
-            notices,
-            ended: false,
+            supervisor: Supervisor::new(manner, socket.into()),
+            settings: Settings {
+                only_ipv4,
+                dump,
+                seed: [random().map_err(inside)?, random().map_err(inside)?],
+            },
+            doors: Doors {
+                checksum: Checksum::of(&doors),
+                doors,
+                sequences,
+                max_attempts,
+            },
+            recall: Recall::default(),
+            counted: BTreeMap::new(),
+            counted_before: BTreeMap::new(),
+            notices: problem.map(Notice::Problem).into_iter().collect(),
         };
+        side.start_listener(now()).map_err(inside)?;
+        side.wait_until_ready()?;
         side.tell_changes();
         Ok(side)
     }
 
-    /// What to poll for input: the interfaces and, until [`Problem::ListenerEnded`], the reports.
-    /// Then call [`PacketSide::handle_readable`].
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let reports = (!self.ended).then(|| self.reports.as_fd());
-        std::iter::once(self.watch.as_fd()).chain(reports)
+    /// What to poll. Then call [`PacketSide::handle_readable`].
+    pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let watch = PollFd::from_borrowed_fd(self.watch.as_fd(), PollFlags::IN);
+        std::iter::once(watch).chain(self.supervisor.poll_fds())
+    }
+
+    /// When [`PacketSide::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.supervisor.poll_timeout()
+    }
+
+    /// Starts a listener when it is time to. Harmless at any other.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        if self.supervisor.is_late(now) {
+            self.misbehaved(Misbehaviour::Slow);
+        }
+        if self.supervisor.is_due(now)
+            && let Err(error) = self.start_listener(now)
+        {
+            self.push_problem(Problem::NoListener(error));
+        }
     }
 
     /// Reads what is there, up to a bound; never blocks. Harmless when nothing is. Then take the
@@ -229,58 +234,71 @@ impl PacketSide {
             Ok(true) => self.follow(),
             Err(error) => self.push_problem(Problem::Links(error)),
         }
+        let now = now();
+        let flushed = self.supervisor.flush(now);
+        self.note_end(flushed);
         for _ in 0..REPORTS_A_CALL {
-            if self.ended {
-                return;
-            }
-            // One byte more than a report has, so that a longer message is not taken for one.
-            let mut bytes = [0; report::LENGTH + 1];
-            match recv(&self.reports, &mut bytes, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return self.listener_ended(),
-                Ok((length, _)) => {
-                    let report = bytes.get(..length).map(Report::decode);
-                    self.notices.push_back(match report {
-                        Some(Ok(report)) => Notice::Report(report),
-                        _ => Notice::Problem(Problem::NotAReport),
-                    });
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return,
-                Err(_) => return self.listener_ended(),
+            match self.supervisor.hear(now) {
+                Ok(Some(report)) => self.take(report, now),
+                Ok(None) => break,
+                Err(end) => self.note_end(Err(end)),
             }
         }
+        // The first that ends is followed by another at once.
+        self.handle_timeout(now);
     }
 
-    /// The next notice, oldest first. There may be some right after the start and after
-    /// [`PacketSide::set_interfaces`] and [`PacketSide::set_doors`] too.
+    /// The next notice, oldest first. There may be some right after the start and after any other
+    /// call.
     #[must_use]
     pub fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
     }
 
+    /// The process id of the listener, if there is one.
+    #[must_use]
+    pub fn listener(&self) -> Option<u32> {
+        self.supervisor.id()
+    }
+
+    /// What the listener is held by.
+    #[must_use]
+    pub fn layers(&self) -> &[(Layer, State)] {
+        self.supervisor.layers()
+    }
+
+    /// The listener has said what cannot be: it is ended, and another one follows.
+    pub fn misbehaved(&mut self, why: Misbehaviour) {
+        let end = self.supervisor.end(Some(why), now());
+        self.note_end(Err(end));
+    }
+
     /// Replaces the doors. Attempts at doors that did not change live on.
     pub fn set_doors(
         &mut self,
-        generation: u32,
         doors: Arc<[Door]>,
         sequences: Vec<(DoorId, Option<Sequence>)>,
         max_attempts: u32,
     ) {
+        self.recall.follow(&self.doors.doors, &doors);
         self.capture.set_doors(Arc::clone(&doors), &sequences);
         self.attach();
-        self.listener.tell(Order::Doors(Doors {
-            generation,
+        self.doors = Doors {
+            checksum: Checksum::of(&doors),
             doors,
             sequences,
             max_attempts,
-        }));
+        };
+        self.tell(&Order::Doors(self.doors.clone()));
     }
 
     /// Gives a one-time door its current sequence, or shuts it.
     pub fn set_sequence(&mut self, door: DoorId, sequence: Option<Sequence>) {
         self.capture.set_sequence(door, sequence.clone());
         self.attach();
-        self.listener.tell(Order::Sequence(door, sequence));
+        self.doors.sequences.retain(|(id, _)| *id != door);
+        self.doors.sequences.push((door, sequence.clone()));
+        self.tell(&Order::Sequence(door, sequence));
     }
 
     /// Replaces the names of the interfaces, and looks at all interfaces again.
@@ -295,22 +313,122 @@ impl PacketSide {
     /// before if it does not answer.
     #[must_use]
     pub fn counters(&mut self) -> Counters {
-        if let Some(counters) = self.listener.counters() {
-            self.counters = counters;
+        let known = std::mem::take(&mut self.counted);
+        self.tell(&Order::Counters);
+        let deadline = now().saturating_add(PATIENCE);
+        while self.counted.len() < Counter::ALL.len() && self.wait_for_listener(deadline) {}
+        for (counter, value) in known {
+            self.counted.entry(counter).or_insert(value);
         }
-        self.counters
+        let of = |counter| {
+            let counts = [&self.counted, &self.counted_before];
+            let counts = counts.map(|counts| counts.get(&counter).copied().unwrap_or(0));
+            counts.into_iter().fold(0, u64::saturating_add)
+        };
+        Counters {
+            engine: engine::Counters {
+                packets: of(Counter::Packets),
+                knocks: of(Counter::Knocks),
+                broken: of(Counter::Broken),
+                timeouts: of(Counter::Timeouts),
+                openings: of(Counter::Openings),
+                evictions: of(Counter::Evictions),
+            },
+            attempts: of(Counter::Attempts),
+            seen: of(Counter::Seen),
+            not_knocks: of(Counter::NotKnocks),
+            dropped: of(Counter::Dropped),
+            lines_left_out: of(Counter::LeftOut),
+            openings_lost: of(Counter::OpeningsLost),
+        }
     }
 
-    /// Ends the listener.
-    pub fn stop(self) {
-        self.listener.stop();
+    fn start_listener(&mut self, now: Timestamp) -> io::Result<()> {
+        self.supervisor.start(now)?;
+        // What an end has kept from it is told to the next.
+        self.tell(&Order::Settings(self.settings));
+        self.tell(&Order::Reach(self.watch.reach()));
+        self.tell(&Order::Doors(self.doors.clone()));
+        let attempts: Vec<_> = self.recall.attempts(now).collect();
+        for (door, source, progress) in attempts {
+            self.tell(&Order::Attempt(door, source, progress));
+        }
+        self.tell(&Order::Begin);
+        Ok(())
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), StartError> {
+        while !self.supervisor.is_ready() {
+            let deadline = self.supervisor.poll_timeout();
+            let waited = deadline.is_some_and(|deadline| self.wait_for_listener(deadline));
+            if waited && self.supervisor.is_running() {
+                continue;
+            }
+            let end = self.notices.iter().find_map(|notice| match notice {
+                Notice::Problem(Problem::Listener(end)) => Some(end.clone()),
+                _ => None,
+            });
+            let slow = || format!("the listener {}", Misbehaviour::Slow);
+            return Err(StartError::Listener(end.unwrap_or_else(slow)));
+        }
+        Ok(())
+    }
+
+    /// Waits until the listener has something to say, and hears it; whether it was in time.
+    fn wait_for_listener(&mut self, deadline: Timestamp) -> bool {
+        let left = deadline.saturating_since(now());
+        let Ok(left) = Timespec::try_from(left) else {
+            return false;
+        };
+        let mut fds: Vec<_> = self.supervisor.poll_fds().collect();
+        if fds.is_empty() || !poll(&mut fds, Some(&left)).is_ok_and(|ready| ready > 0) {
+            return false;
+        }
+        drop(fds);
+        let now = now();
+        let flushed = self.supervisor.flush(now);
+        self.note_end(flushed);
+        match self.supervisor.hear(now) {
+            Ok(Some(report)) => self.take(report, now),
+            Ok(None) => {}
+            Err(end) => self.note_end(Err(end)),
+        }
+        true
+    }
+
+    /// Takes a report: what is for the keeper becomes a notice.
+    fn take(&mut self, report: Report, now: Timestamp) {
+        match report.kind {
+            ReportKind::Layer(layer, state) => self.supervisor.holds(layer, state),
+            ReportKind::Ready => match self.supervisor.becomes_ready(now) {
+                Ok(again) => {
+                    let layers = self.supervisor.layers().to_vec();
+                    self.notices.push_back(Notice::Ready { layers, again });
+                }
+                Err(end) => self.note_end(Err(end)),
+            },
+            ReportKind::Counter(counter, value) => {
+                self.counted.insert(counter, value);
+            }
+            _ => {
+                if report.doors == self.doors.checksum {
+                    self.recall.note(&report, &self.doors.doors, now);
+                }
+                self.notices.push_back(Notice::Report(report));
+            }
+        }
     }
 
     /// Lets filter and listener follow the interfaces.
     fn follow(&mut self) {
         self.attach();
-        self.listener.tell(Order::Reach(self.watch.reach()));
+        self.tell(&Order::Reach(self.watch.reach()));
         self.tell_changes();
+    }
+
+    fn tell(&mut self, order: &Order) {
+        let told = self.supervisor.tell(order, now());
+        self.note_end(told);
     }
 
     fn tell_changes(&mut self) {
@@ -329,14 +447,30 @@ impl PacketSide {
         }
     }
 
-    fn listener_ended(&mut self) {
-        self.ended = true;
-        self.push_problem(Problem::ListenerEnded);
+    /// Takes note of the end of a listener, if it is one.
+    fn note_end(&mut self, result: Result<(), String>) {
+        let Err(end) = result else { return };
+        // Its attempts go on with the next; they are not added up.
+        self.counted.remove(&Counter::Attempts);
+        for (counter, value) in std::mem::take(&mut self.counted) {
+            let sum = self.counted_before.entry(counter).or_default();
+            *sum = sum.saturating_add(value);
+        }
+        self.push_problem(Problem::Listener(end));
     }
 
     fn push_problem(&mut self, problem: Problem) {
         self.notices.push_back(Notice::Problem(problem));
     }
+}
+
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        filled += getrandom(rest, GetRandomFlags::empty())?;
+    }
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 fn capture_error(error: knock_sys::Error) -> StartError {
@@ -400,69 +534,9 @@ impl fmt::Display for StartError {
             Self::Capture(error) => write!(f, "cannot see packets: {error}"),
             Self::Links(error) => write!(f, "cannot follow the network interfaces: {error}"),
             Self::Inside(error) => write!(f, "cannot start the listener: {error}"),
+            Self::Listener(why) => write!(f, "cannot start the listener: {why}"),
         }
     }
 }
 
 impl std::error::Error for StartError {}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FilterTooLarge(error) => write!(
-                f,
-                "the kernel refused the packet filter for these doors ({error}); \
-                 a wider one is used, which costs more time a packet"
-            ),
-            Self::Filter(error) => write!(f, "the kernel refused the packet filter: {error}"),
-            Self::Links(error) => write!(f, "cannot follow the network interfaces: {error}"),
-            Self::ListenerEnded => f.write_str("the listener has ended: no knock is heard"),
-            Self::NotAReport => f.write_str("the listener sent a message that is no report"),
-        }
-    }
-}
-
-impl std::error::Error for Problem {}
-
-/// The most addresses that a line names: with thousands of them, each that comes or goes would
-/// repeat all.
-const ADDRESSES_A_LINE: usize = 8;
-
-impl fmt::Display for InterfaceChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Absent => f.write_str("is not there; waiting for it"),
-            Self::Appeared => f.write_str("appeared"),
-            Self::Gone => f.write_str("is gone; waiting for it"),
-            Self::Up => f.write_str("is up"),
-            Self::Down => f.write_str("is down"),
-            Self::NoAddress => f.write_str("has no address"),
-            Self::Addresses(addresses) => {
-                f.write_str("has")?;
-                for (i, address) in addresses.iter().take(ADDRESSES_A_LINE).enumerate() {
-                    write!(f, "{}{address}", if i == 0 { " " } else { ", " })?;
-                }
-                match addresses.len().checked_sub(ADDRESSES_A_LINE) {
-                    None | Some(0) => Ok(()),
-                    Some(more) => write!(f, " and {more} more"),
-                }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_about_addresses_does_not_grow_with_their_number() {
-        let addresses = |count: u8| {
-            let all = (1..=count).map(|n| IpAddr::from([10, 0, 0, n]));
-            InterfaceChange::Addresses(all.collect()).to_string()
-        };
-        assert_eq!(addresses(2), "has 10.0.0.1, 10.0.0.2");
-        assert!(addresses(8).ends_with(", 10.0.0.8"));
-        assert!(addresses(200).ends_with(", 10.0.0.8 and 192 more"));
-    }
-}

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 
 use super::links::{Link, Links};
-use super::listener::Reach;
 use super::{ANY, InterfaceChange};
+use crate::wire::Reach;
 
 /// Follows the interfaces that were asked for.
 #[derive(Debug)]
@@ -61,7 +60,7 @@ impl Watch {
     /// What the listener must know of the interfaces that count.
     pub(super) fn reach(&self) -> Reach {
         Reach {
-            interfaces: self.scope().map(Arc::from),
+            interfaces: self.scope(),
             locals: self.locals(),
         }
     }
@@ -69,7 +68,7 @@ impl Watch {
     /// The own addresses of the interfaces that count, sorted. As in the original, an address
     /// counts where it is, not where else packets to it may come in: so a bridge and its ports,
     /// or a VLAN and what carries it, do not hear the same packet twice.
-    fn locals(&self) -> Arc<[(u32, IpAddr)]> {
+    fn locals(&self) -> Vec<(u32, IpAddr)> {
         let any = self.is_any();
         let links = self.links.all().iter();
         let counting = links.filter(|(_, link)| any || self.names.contains(&link.name));
@@ -77,7 +76,7 @@ impl Watch {
             .flat_map(|(index, link)| link.addresses.iter().map(|address| (*index, *address)))
             .collect();
         locals.sort_unstable();
-        locals.into()
+        locals
     }
 
     /// What changed since it was last asked, of the interfaces that were asked for by name.

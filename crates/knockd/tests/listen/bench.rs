@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 use knock_core::config;
 use knock_core::door::{Door, DoorId};
 use knock_core::sequence::Sequence;
-use knockd::listen::{InterfaceChange, Notice, PacketSide, Report, ReportKind, Setup, StartError};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use knockd::listen::{
+    InterfaceChange, Notice, PacketSide, Report, ReportKind, Sandbox, Setup, StartError,
+};
+use knockd::sandbox::Account;
+use rustix::event::{Timespec, poll};
+use rustix::process::geteuid;
 
 use crate::Outcome;
 use crate::net::{Cable, Knock, Tun, knocks};
@@ -31,19 +35,21 @@ pub(crate) fn doors(text: &str) -> Outcome<Arc<[Door]>> {
 
 pub(crate) fn setup(text: &str, interfaces: &[&str]) -> Outcome<Setup> {
     Ok(Setup {
-        generation: 1,
         doors: doors(text)?,
         sequences: Vec::new(),
         max_attempts: 65_536,
         interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
         only_ipv4: false,
         dump: false,
+        program: env!("CARGO_BIN_EXE_knockd").into(),
+        account: Some(Account::NOBODY).filter(|_| geteuid().is_root()),
+        sandbox: Sandbox::On,
     })
 }
 
 pub(crate) struct Bench {
     pub(crate) side: PacketSide,
-    doors: Arc<[Door]>,
+    pub(crate) doors: Arc<[Door]>,
     marks: u32,
 }
 
@@ -64,13 +70,12 @@ impl Bench {
 
     pub(crate) fn set_doors(
         &mut self,
-        generation: u32,
         text: &str,
         sequences: Vec<(DoorId, Option<Sequence>)>,
     ) -> Outcome {
         self.doors = doors(text)?;
         let doors = Arc::clone(&self.doors);
-        self.side.set_doors(generation, doors, sequences, 65_536);
+        self.side.set_doors(doors, sequences, 65_536);
         Ok(())
     }
 
@@ -98,9 +103,7 @@ impl Bench {
             if Instant::now() > deadline {
                 return Err(format!("it does not come: {notices:?}").into());
             }
-            let fds = self.side.fds();
-            let fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-            let mut fds: Vec<_> = fds.collect();
+            let mut fds: Vec<_> = self.side.poll_fds().collect();
             if poll(
                 &mut fds,
                 Some(&Timespec {
@@ -188,7 +191,7 @@ impl Bench {
                 ReportKind::Timeout { stage } => format!("{door}-{stage}"),
                 ReportKind::Broken { stage, .. } => format!("{door}x{stage}"),
                 ReportKind::LeftOut { lines } => format!("+{lines}"),
-                ReportKind::Dump { .. } => return None,
+                _ => return None,
             })
         });
         words.collect::<Vec<_>>().join(" ")

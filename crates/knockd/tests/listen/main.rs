@@ -2,6 +2,7 @@
 //! and runs on its server.
 
 mod bench;
+mod deaths;
 mod interfaces;
 mod knocks;
 mod limits;
@@ -23,7 +24,12 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    let groups = [knocks::CASES, interfaces::CASES, limits::CASES];
+    let groups = [
+        knocks::CASES,
+        interfaces::CASES,
+        limits::CASES,
+        deaths::CASES,
+    ];
     let mut trials: Vec<_> = groups.concat().into_iter().map(trial).collect();
     let tun = interfaces::TUN.iter().copied().map(trial);
     trials.extend(tun.map(|trial| trial.with_ignored_flag(!net::can_make_tun())));

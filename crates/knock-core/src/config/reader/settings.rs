@@ -7,7 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::super::keys::{Key, KeySpec, Shape};
 use super::super::report::Report;
 use super::super::text::{Text, is_blank};
-use super::super::{LogFormat, LogLevel, steps, values};
+use super::super::{LogFormat, LogLevel, Sandbox, steps, values};
 use super::{Reader, Section};
 use crate::door::SequenceSource;
 use crate::template::Template;
@@ -44,6 +44,11 @@ impl Reader<'_> {
             Shape::Number { min, max } => {
                 if let Some(number) = values::number(value, min, max, report) {
                     self.set_number(spec.key, number);
+                }
+            }
+            Shape::Account => {
+                if let Some(name) = account(spec, value, report) {
+                    self.set_account(name);
                 }
             }
             _ => self.door_value(spec, value),
@@ -105,11 +110,14 @@ impl Reader<'_> {
                     _ => door.stop.v6 = Some(template),
                 }
             }
-            _ if value.str.contains(is_blank) => {
-                let message = format!("`{}` is no name of an account", value.str);
-                report.error(value.span(), message, spec.shape.expected(), ());
-            }
-            _ => door.user = Some(value.str.into()),
+            _ => {}
+        }
+    }
+
+    fn set_account(&mut self, name: String) {
+        match (self.section, self.doors.last_mut()) {
+            (Section::Door, Some(door)) => door.user = Some(name),
+            _ => self.options.user = Some(name),
         }
     }
 
@@ -156,6 +164,9 @@ impl Reader<'_> {
             (Key::LogFormat, 0) => self.options.log_format = LogFormat::Classic,
             (Key::LogFormat, 1) => self.options.log_format = LogFormat::Rfc3339,
             (Key::LogFormat, _) => self.options.log_format = LogFormat::Json,
+            (Key::Sandbox, 0) => self.options.sandbox = Sandbox::On,
+            (Key::Sandbox, 1) => self.options.sandbox = Sandbox::Require,
+            (Key::Sandbox, _) => self.options.sandbox = Sandbox::Off,
             (_, 0) => self.options.log_level = LogLevel::Info,
             _ => self.options.log_level = LogLevel::Debug,
         }
@@ -167,6 +178,16 @@ impl Reader<'_> {
             _ => self.options.max_commands = number,
         }
     }
+}
+
+/// The name of an account.
+fn account(spec: &KeySpec, value: Text<'_>, report: &mut Report) -> Option<String> {
+    if value.str.contains(is_blank) {
+        let message = format!("`{}` is no name of an account", value.str);
+        report.error(value.span(), message, spec.shape.expected(), ());
+        return None;
+    }
+    Some(value.str.into())
 }
 
 /// A command; one that is too long with even the shortest address could never run.

@@ -1,14 +1,15 @@
-//! Reports on their way to the acting side: limited, in order, and never waited for.
+//! Reports on their way to the keeper: limited, in order, and never waited for.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use knock_core::time::Timestamp;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
+use super::inbox::Closed;
 use super::limit::Limiter;
-use super::report::{Report, ReportKind};
+use crate::wire::{Checksum, Report, ReportKind};
 
 /// With so many reports waiting, only openings are taken.
 const MAX_WAITING: usize = 1024;
@@ -16,21 +17,17 @@ const MAX_WAITING: usize = 1024;
 /// With so many reports waiting, nothing is taken.
 const MAX_OPENINGS: usize = 8192;
 
-/// The acting side has closed its end.
-#[derive(Debug)]
-pub(super) struct Closed;
-
 /// Reports that wait for room in the socket.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    socket: OwnedFd,
+    socket: BorrowedFd<'static>,
     waiting: VecDeque<Report>,
     limiter: Limiter,
     openings_lost: u64,
 }
 
 impl Outbox {
-    pub(super) fn new(socket: OwnedFd) -> Self {
+    pub(super) fn new(socket: BorrowedFd<'static>) -> Self {
         Self {
             socket,
             waiting: VecDeque::new(),
@@ -42,11 +39,12 @@ impl Outbox {
     /// Takes a report, unless it is over a limit; then it is counted.
     pub(super) fn push(&mut self, report: Report, now: Timestamp) {
         let opening = report.kind == ReportKind::Opening;
-        if !self.limiter.allows(&report.kind, now) {
-            return;
-        }
-        let most = if opening { MAX_OPENINGS } else { MAX_WAITING };
-        if self.waiting.len() < most {
+        let most = if is_caused_by_strangers(&report.kind) && !opening {
+            MAX_WAITING
+        } else {
+            MAX_OPENINGS
+        };
+        if self.limiter.allows(&report.kind, now) && self.waiting.len() < most {
             self.waiting.push_back(report);
         } else if opening {
             self.openings_lost = self.openings_lost.saturating_add(1);
@@ -56,13 +54,13 @@ impl Outbox {
     }
 
     /// Says how much was left out, if it is time to.
-    pub(super) fn handle_timeout(&mut self, generation: u32, now: Timestamp) {
-        // While the acting side reads nothing, the count goes on.
+    pub(super) fn handle_timeout(&mut self, doors: Checksum, now: Timestamp) {
+        // While the keeper reads nothing, the count goes on.
         if self.waiting.len() < MAX_WAITING
             && let Some(lines) = self.limiter.poll_left_out(now)
         {
-            self.waiting
-                .push_back(Report::left_out(generation, lines, now));
+            let kind = ReportKind::LeftOut { lines };
+            self.waiting.push_back(Report::general(doors, kind, now));
         }
     }
 
@@ -76,7 +74,7 @@ impl Outbox {
     pub(super) fn flush(&mut self) -> Result<(), Closed> {
         while let Some(report) = self.waiting.front() {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match send(&self.socket, &report.encode(), flags) {
+            match send(self.socket, &report.encode(), flags) {
                 Ok(_) => {
                     self.waiting.pop_front();
                 }
@@ -101,6 +99,18 @@ impl Outbox {
 
 impl AsFd for Outbox {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.socket
     }
+}
+
+/// Whether it tells of packets; everything else is asked for, or said once a second.
+const fn is_caused_by_strangers(kind: &ReportKind) -> bool {
+    !matches!(
+        kind,
+        ReportKind::Layer(..)
+            | ReportKind::Ready
+            | ReportKind::LeftOut { .. }
+            | ReportKind::Dropped { .. }
+            | ReportKind::Counter(..)
+    )
 }

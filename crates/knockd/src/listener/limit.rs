@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use knock_core::time::Timestamp;
 
-use super::report::ReportKind;
 use crate::bucket::{Bucket, LeftOut};
+use crate::wire::ReportKind;
 
-/// Decides which reports go out. Openings always do; attempts that are past their first step,
-/// which only who knows the sequence gets to, do not suffer from those at it.
+/// Decides which reports go out. Openings do as long as commands could be run for them; attempts
+/// that are past their first step, which only who knows the sequence gets to, do not suffer from
+/// those at it.
 #[derive(Debug)]
 pub(super) struct Limiter {
+    openings: Bucket,
     first_steps: Bucket,
     later_steps: Bucket,
     wrong_knocks: Bucket,
@@ -18,9 +20,14 @@ pub(super) struct Limiter {
     left_out: LeftOut,
 }
 
+/// A door of one step can be opened by forged packets. This is more than commands can be run.
+const OPENINGS: u32 = 8192;
+const OPENING_PERIOD: Duration = Duration::from_micros(500);
+
 impl Limiter {
     pub(super) fn new() -> Self {
         Self {
+            openings: Bucket::new(OPENINGS, OPENING_PERIOD),
             first_steps: Bucket::new(100, Duration::from_millis(100)),
             later_steps: Bucket::new(1000, Duration::from_millis(10)),
             wrong_knocks: Bucket::new(100, Duration::from_millis(100)),
@@ -29,21 +36,22 @@ impl Limiter {
         }
     }
 
-    /// Whether a report of `kind` may go out at `now`; if not, it is counted.
+    /// Whether a report of `kind` may go out at `now`; if not, somebody counts it.
     pub(super) fn allows(&mut self, kind: &ReportKind, now: Timestamp) -> bool {
         let bucket = match kind {
-            ReportKind::Opening | ReportKind::LeftOut { .. } => return true,
+            ReportKind::Opening => return self.openings.take(now),
+            ReportKind::Layer(..)
+            | ReportKind::Ready
+            | ReportKind::LeftOut { .. }
+            | ReportKind::Dropped { .. }
+            | ReportKind::Counter(..) => return true,
             ReportKind::Stage(1) | ReportKind::Timeout { stage: 1 } => &mut self.first_steps,
             ReportKind::Stage(_) | ReportKind::Timeout { .. } => &mut self.later_steps,
             // Most logs do not show them: they must not keep other lines out.
             ReportKind::Broken { .. } => &mut self.wrong_knocks,
             ReportKind::Dump { .. } => &mut self.dumps,
         };
-        let allowed = bucket.take(now);
-        if !allowed {
-            self.count();
-        }
-        allowed
+        bucket.take(now)
     }
 
     /// Counts one report more that was left out, for whatever reason.
@@ -75,7 +83,15 @@ mod tests {
 
     fn allowed(limiter: &mut Limiter, kind: &ReportKind, count: u32, at: u64) -> usize {
         let now = Timestamp::from_millis(at);
-        (0..count).filter(|_| limiter.allows(kind, now)).count()
+        let mut allowed = 0;
+        for _ in 0..count {
+            if limiter.allows(kind, now) {
+                allowed += 1;
+            } else {
+                limiter.count();
+            }
+        }
+        allowed
     }
 
     #[test]
@@ -89,11 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn first_steps_take_nothing_from_later_ones_and_nothing_keeps_an_opening_in() {
+    fn first_steps_take_nothing_from_later_ones_and_openings_have_a_bound_of_their_own() {
         let mut limiter = Limiter::new();
         allowed(&mut limiter, &STAGE_1, 1_000_000, 0);
         assert_eq!(allowed(&mut limiter, &ReportKind::Stage(2), 10, 0), 10);
-        assert_eq!(allowed(&mut limiter, &ReportKind::Opening, 9999, 0), 9999);
+        assert_eq!(allowed(&mut limiter, &ReportKind::Opening, 9999, 0), 8192);
+        assert_eq!(allowed(&mut limiter, &ReportKind::Opening, 9999, 1), 2);
     }
 
     #[test]

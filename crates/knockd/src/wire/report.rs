@@ -1,4 +1,4 @@
-//! What the listener tells the keeper: one fixed-size message for each thing that happened.
+//! What the listener tells the keeper: messages of one size, one for each thing that happened.
 //!
 //! A message carries numbers, never commands: the keeper looks doors up in its own copy. Its
 //! encoding is canonical, and [`Report::decode`] takes nothing else: there is exactly one byte
@@ -13,16 +13,19 @@ use knock_core::packet::Packet;
 use knock_core::sequence::{Protocol, Sequence, Step};
 use knock_core::time::Timestamp;
 
+use super::Checksum;
+use crate::sandbox::{Layer, State};
+
 /// Something that the listener saw.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct Report {
-    /// The generation of the doors that `door` counts in (see [`super::Setup::generation`]).
-    pub generation: u32,
-    /// At which door; 0 where the kind has none ([`ReportKind::LeftOut`], [`ReportKind::Dump`]).
+    /// The set of doors that `door` counts in.
+    pub doors: Checksum,
+    /// At which door; 0 where the kind has none.
     pub door: DoorId,
-    /// Who knocked; `0.0.0.0` for [`ReportKind::LeftOut`].
+    /// Who knocked; `0.0.0.0` where nobody did.
     pub source: IpAddr,
-    /// When, on the system's monotonic clock (see [`super::now`]).
+    /// When, on the system's monotonic clock (see [`crate::listen::now`]).
     pub at: Timestamp,
     /// What.
     pub kind: ReportKind,
@@ -60,6 +63,74 @@ pub enum ReportKind {
         /// The length of the IP packet in bytes.
         bytes: u32,
     },
+    /// Whether a layer of the sandbox is in force; one for each layer, before the first packet.
+    Layer(Layer, State),
+    /// From now on packets are taken.
+    Ready,
+    /// The kernel has dropped so many packets since the last report of this kind, because they
+    /// came faster than they could be taken.
+    Dropped {
+        /// How many.
+        packets: u32,
+    },
+    /// What was counted, when it was asked for: one for each counter, in their order.
+    Counter(Counter, u64),
+}
+
+/// Something that the listener counts.
+#[derive(Copy, Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Counter {
+    /// Packets that the engine handled.
+    Packets,
+    /// Packets that advanced or started an attempt.
+    Knocks,
+    /// Attempts ended by a wrong knock.
+    Broken,
+    /// Attempts ended by time.
+    Timeouts,
+    /// Openings.
+    Openings,
+    /// Attempts given up because the table was full.
+    Evictions,
+    /// Attempts alive now.
+    Attempts,
+    /// Packets that passed the kernel's filter.
+    Seen,
+    /// Of these, packets that are no TCP or UDP packet which a door could count.
+    NotKnocks,
+    /// Packets that the kernel dropped because the ring was full.
+    Dropped,
+    /// Reports left out by a limit, or because the keeper was busy.
+    LeftOut,
+    /// Openings left out by a limit, or because the keeper was busy.
+    OpeningsLost,
+}
+
+impl Counter {
+    /// All, in their order.
+    pub const ALL: [Self; 12] = [
+        Self::Packets,
+        Self::Knocks,
+        Self::Broken,
+        Self::Timeouts,
+        Self::Openings,
+        Self::Evictions,
+        Self::Attempts,
+        Self::Seen,
+        Self::NotKnocks,
+        Self::Dropped,
+        Self::LeftOut,
+        Self::OpeningsLost,
+    ];
+
+    fn number(self) -> u8 {
+        let number = Self::ALL.iter().position(|counter| *counter == self);
+        number.and_then(|n| u8::try_from(n).ok()).unwrap_or(u8::MAX)
+    }
+
+    fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
 }
 
 /// The bytes are no report.
@@ -67,7 +138,7 @@ pub enum ReportKind {
 pub struct NotAReport;
 
 /// The length of an encoded report, in bytes.
-pub const LENGTH: usize = 64;
+pub const LENGTH: usize = 72;
 
 const STAGE: u8 = 1;
 const OPENING: u8 = 2;
@@ -75,6 +146,10 @@ const TIMEOUT: u8 = 3;
 const BROKEN: u8 = 4;
 const LEFT_OUT: u8 = 5;
 const DUMP: u8 = 6;
+const LAYER: u8 = 7;
+const READY: u8 = 8;
+const DROPPED: u8 = 9;
+const COUNTER: u8 = 10;
 
 /// The message as its fields, all integers little-endian; what a kind does not use is zero.
 #[derive(Default)]
@@ -82,23 +157,24 @@ struct Raw {
     kind: u8,              // 0
     family: u8,            // 1: of both addresses, 4 or 6
     door: u16,             // 2
-    generation: u32,       // 4
-    at: u64,               // 8
-    source: [u8; 16],      // 16: an IPv4 address is in the first four
-    destination: [u8; 16], // 32
-    number: u32,           // 48: lines or bytes
-    port: u16,             // 52
-    source_port: u16,      // 54
-    stage: u8,             // 56
-    protocol: u8,          // 57: as IP numbers them
-    flags: u8,             // 58
-    reserved: [u8; 5],     // 59
+    stage: u8,             // 4: a stage, a layer or a counter
+    protocol: u8,          // 5: as IP numbers them
+    flags: u8,             // 6
+    state: u8,             // 7: of a layer
+    doors: u64,            // 8
+    at: u64,               // 16
+    number: u64,           // 24: of lines, bytes, packets, …
+    source: [u8; 16],      // 32: an IPv4 address is in the first four
+    destination: [u8; 16], // 48
+    port: u16,             // 64
+    source_port: u16,      // 66
+    reserved: [u8; 4],     // 68
 }
 
 impl Report {
     /// What the engine's `event` is as a report.
     #[must_use]
-    pub const fn of_event(generation: u32, event: &Event) -> Self {
+    pub const fn of_event(doors: Checksum, event: &Event) -> Self {
         let kind = match event.kind {
             EventKind::Stage(stage) => ReportKind::Stage(stage),
             EventKind::Opening => ReportKind::Opening,
@@ -106,7 +182,7 @@ impl Report {
             EventKind::Broken { stage, by } => ReportKind::Broken { stage, by },
         };
         Self {
-            generation,
+            doors,
             door: event.door,
             source: event.source,
             at: event.at,
@@ -114,23 +190,23 @@ impl Report {
         }
     }
 
-    /// That `lines` reports were left out.
+    /// Something that is about no door and nobody.
     #[must_use]
-    pub const fn left_out(generation: u32, lines: u32, at: Timestamp) -> Self {
+    pub const fn general(doors: Checksum, kind: ReportKind, at: Timestamp) -> Self {
         Self {
-            generation,
+            doors,
             door: DoorId(0),
             source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             at,
-            kind: ReportKind::LeftOut { lines },
+            kind,
         }
     }
 
     /// That `packet`, `bytes` long, was seen.
     #[must_use]
-    pub const fn dump(generation: u32, packet: Packet, bytes: u32, at: Timestamp) -> Self {
+    pub const fn dump(doors: Checksum, packet: Packet, bytes: u32, at: Timestamp) -> Self {
         Self {
-            generation,
+            doors,
             door: DoorId(0),
             source: packet.source,
             at,
@@ -146,7 +222,7 @@ impl Report {
             family,
             source,
             door: self.door.0,
-            generation: self.generation,
+            doors: self.doors.0,
             at: self.at.as_nanos(),
             ..Raw::default()
         };
@@ -167,15 +243,30 @@ impl Report {
             }
             ReportKind::LeftOut { lines } => {
                 raw.kind = LEFT_OUT;
-                raw.number = lines;
+                raw.number = lines.into();
             }
             ReportKind::Dump { packet, bytes } => {
                 raw.kind = DUMP;
-                raw.number = bytes;
+                raw.number = bytes.into();
                 raw.destination = address_bytes(packet.destination).1;
                 raw.set_step(packet.step());
                 raw.source_port = packet.source_port;
                 raw.flags = packet.flags.bits();
+            }
+            ReportKind::Layer(layer, state) => {
+                raw.kind = LAYER;
+                raw.stage = layer.number();
+                (raw.state, raw.number) = state.numbers();
+            }
+            ReportKind::Ready => raw.kind = READY,
+            ReportKind::Dropped { packets } => {
+                raw.kind = DROPPED;
+                raw.number = packets.into();
+            }
+            ReportKind::Counter(counter, value) => {
+                raw.kind = COUNTER;
+                raw.stage = counter.number();
+                raw.number = value;
             }
         }
         raw.to_bytes()
@@ -221,6 +312,10 @@ impl Raw {
             .then_some(self.stage)
     }
 
+    fn small_number(&self) -> Option<u32> {
+        u32::try_from(self.number).ok()
+    }
+
     fn report(&self) -> Option<Report> {
         let source = address(self.family, self.source)?;
         let kind = match self.kind {
@@ -233,15 +328,26 @@ impl Raw {
                 stage: self.stage()?,
                 by: self.step()?,
             },
-            LEFT_OUT => ReportKind::LeftOut { lines: self.number },
+            LEFT_OUT => ReportKind::LeftOut {
+                lines: self.small_number()?,
+            },
             DUMP => ReportKind::Dump {
                 packet: self.packet(source)?,
-                bytes: self.number,
+                bytes: self.small_number()?,
             },
+            LAYER => ReportKind::Layer(
+                Layer::of_number(self.stage)?,
+                State::of_numbers(self.state, self.number)?,
+            ),
+            READY => ReportKind::Ready,
+            DROPPED => ReportKind::Dropped {
+                packets: self.small_number()?,
+            },
+            COUNTER => ReportKind::Counter(Counter::of_number(self.stage)?, self.number),
             _ => return None,
         };
         Some(Report {
-            generation: self.generation,
+            doors: Checksum(self.doors),
             door: DoorId(self.door),
             source,
             at: Timestamp::from_nanos(self.at),
@@ -267,14 +373,14 @@ impl Raw {
         for field in [
             [self.kind, self.family].as_slice(),
             &self.door.to_le_bytes(),
-            &self.generation.to_le_bytes(),
+            &[self.stage, self.protocol, self.flags, self.state],
+            &self.doors.to_le_bytes(),
             &self.at.to_le_bytes(),
+            &self.number.to_le_bytes(),
             &self.source,
             &self.destination,
-            &self.number.to_le_bytes(),
             &self.port.to_le_bytes(),
             &self.source_port.to_le_bytes(),
-            &[self.stage, self.protocol, self.flags],
             &self.reserved,
         ] {
             let space = std::mem::take(&mut rest);
@@ -292,16 +398,17 @@ impl Raw {
             kind: u8::from_le_bytes(take(&mut rest)),
             family: u8::from_le_bytes(take(&mut rest)),
             door: u16::from_le_bytes(take(&mut rest)),
-            generation: u32::from_le_bytes(take(&mut rest)),
-            at: u64::from_le_bytes(take(&mut rest)),
-            source: take(&mut rest),
-            destination: take(&mut rest),
-            number: u32::from_le_bytes(take(&mut rest)),
-            port: u16::from_le_bytes(take(&mut rest)),
-            source_port: u16::from_le_bytes(take(&mut rest)),
             stage: u8::from_le_bytes(take(&mut rest)),
             protocol: u8::from_le_bytes(take(&mut rest)),
             flags: u8::from_le_bytes(take(&mut rest)),
+            state: u8::from_le_bytes(take(&mut rest)),
+            doors: u64::from_le_bytes(take(&mut rest)),
+            at: u64::from_le_bytes(take(&mut rest)),
+            number: u64::from_le_bytes(take(&mut rest)),
+            source: take(&mut rest),
+            destination: take(&mut rest),
+            port: u16::from_le_bytes(take(&mut rest)),
+            source_port: u16::from_le_bytes(take(&mut rest)),
             reserved: take(&mut rest),
         }
     }
@@ -378,15 +485,28 @@ mod tests {
             (stage(), step()).prop_map(|(stage, by)| ReportKind::Broken { stage, by }),
             any::<u32>().prop_map(|lines| ReportKind::LeftOut { lines }),
             dump,
+            (0..Layer::ALL.len(), state()).prop_map(|(n, s)| ReportKind::Layer(Layer::ALL[n], s)),
+            Just(ReportKind::Ready),
+            any::<u32>().prop_map(|packets| ReportKind::Dropped { packets }),
+            (0..Counter::ALL.len(), any::<u64>())
+                .prop_map(|(n, value)| ReportKind::Counter(Counter::ALL[n], value)),
+        ]
+    }
+
+    fn state() -> impl Strategy<Value = State> {
+        prop_oneof![
+            Just(State::On),
+            any::<u32>().prop_map(State::Partly),
+            any::<i32>().prop_map(State::Missing),
         ]
     }
 
     fn report() -> impl Strategy<Value = Report> {
-        (any::<bool>(), any::<[u8; 16]>(), any::<(u32, u16, u64)>()).prop_flat_map(
-            |(v6, from, (generation, door, at))| {
+        (any::<bool>(), any::<[u8; 16]>(), any::<(u64, u16, u64)>()).prop_flat_map(
+            |(v6, from, (doors, door, at))| {
                 let source = address(if v6 { 6 } else { 4 }, from).unwrap();
                 kind(v6, source).prop_map(move |kind| Report {
-                    generation,
+                    doors: Checksum(doors),
                     door: DoorId(door),
                     source,
                     at: Timestamp::from_nanos(at),
@@ -416,7 +536,7 @@ mod tests {
 
     fn opening() -> Report {
         Report {
-            generation: 7,
+            doors: Checksum(7),
             door: DoorId(3),
             source: IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1)),
             at: Timestamp::from_millis(5),
@@ -437,7 +557,7 @@ mod tests {
 
     #[test]
     fn an_unused_field_that_is_not_zero_is_refused() {
-        for at in 20..LENGTH {
+        for at in (4..8).chain(24..32).chain(36..LENGTH) {
             let mut bytes = opening().encode();
             bytes[at] = 1;
             assert_eq!(Report::decode(&bytes), Err(NotAReport), "byte {at}");

@@ -1,0 +1,125 @@
+//! What comes of what the packet side says.
+
+use std::time::Duration;
+
+use knock_core::door::SequenceSource;
+use knock_core::sequence::Protocol;
+
+use super::confinement;
+use super::serve::Daemon;
+use crate::keeper::DoorRef;
+use crate::listen::{self, InterfaceChange, Notice, Report, ReportKind};
+use crate::log::{Level, Line};
+use crate::sandbox::{Layer, State};
+
+impl Daemon {
+    pub(super) fn handle_side(&mut self) {
+        self.side.handle_readable();
+        while let Some(notice) = self.side.poll_notice() {
+            match notice {
+                Notice::Report(report) => self.handle_report(&report),
+                Notice::Interface { name, change } => {
+                    let level = match change {
+                        InterfaceChange::Absent
+                        | InterfaceChange::Gone
+                        | InterfaceChange::Down
+                        | InterfaceChange::NoAddress => Level::Warning,
+                        _ => Level::Info,
+                    };
+                    let text = format!("interface {name} {change}");
+                    self.scribe.note(level, "interface", text);
+                }
+                Notice::Ready { layers, again } => self.handle_ready(&layers, again),
+                Notice::Problem(problem) => {
+                    let text = format!("error: {problem}");
+                    self.scribe.note(Level::Error, "listener", text);
+                }
+            }
+        }
+    }
+
+    /// A listener is ready: says what is missing of its sandbox, once.
+    pub(super) fn handle_ready(&mut self, layers: &[(Layer, State)], again: Option<Duration>) {
+        if let Some(again) = again {
+            let text = format!("a new listener is ready after {} ms", again.as_millis());
+            self.scribe.note(Level::Info, "listener", text);
+        }
+        if layers == self.told_layers.as_slice() {
+            return;
+        }
+        for (level, text) in confinement::lines(layers, self.settings.sandbox) {
+            self.scribe.note(level, "sandbox", text);
+        }
+        self.told_layers = layers.to_vec();
+    }
+
+    fn handle_report(&mut self, report: &Report) {
+        match report.kind {
+            ReportKind::LeftOut { lines } => {
+                let text = format!("{lines} log lines about knocks were left out");
+                return self.scribe.note(Level::Info, "left-out", text);
+            }
+            ReportKind::Dump { packet, bytes } => {
+                let time = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+                let protocol = packet.protocol;
+                let from = format!("{}:{}", packet.source, packet.source_port);
+                let to = format!("{}:{}", packet.destination, packet.destination_port);
+                let text = format!("{time}: {protocol}: {from} -> {to} {bytes} bytes");
+                return crate::log::to_stdout(&text);
+            }
+            ReportKind::Dropped { packets } => {
+                let text = format!(
+                    "{packets} packets came faster than they could be read, and were dropped by \
+                     the kernel"
+                );
+                return self.scribe.note(Level::Warning, "dropped", text);
+            }
+            _ => {}
+        }
+        let door = match self.doors.check(report) {
+            Ok(door) => door,
+            Err(why) => return self.side.misbehaved(why),
+        };
+        let line = |event, text: &str| Line::of_source(report.source, &door.name, event, text);
+        match report.kind {
+            ReportKind::Stage(stage) => self.log(line("stage", &format!("Stage {stage}"))),
+            ReportKind::Timeout { stage } => {
+                let text = format!("sequence timeout (stage {stage})");
+                self.log(line("timeout", &text));
+            }
+            ReportKind::Broken { stage, by } => {
+                let port = by.port;
+                let text = match by.protocol {
+                    Protocol::Tcp => format!("wrong knock {port}:tcp (stage {stage})"),
+                    Protocol::Udp => format!("wrong knock {port}:udp (stage {stage})"),
+                };
+                self.log(line("wrong-knock", &text).at(Level::Debug));
+            }
+            ReportKind::Opening => self.handle_opening(door, report),
+            _ => {}
+        }
+    }
+
+    fn handle_opening(&mut self, door: DoorRef, report: &Report) {
+        // Once the end has begun nothing is opened any more: the keeper says so, and no line is
+        // spent for it.
+        let spends = matches!(door.trigger.source, SequenceSource::OneTime(_));
+        if spends && self.ending.is_none() {
+            let Some(spent) = self.one_time.spend(&door) else {
+                let text = "the door is gone since a reload; nothing was run";
+                let line = Line::of_source(report.source, &door.name, "refused", text);
+                return self.log(line.at(Level::Error));
+            };
+            self.side.set_sequence(spent.door, spent.next);
+            spent.lines.into_iter().for_each(|line| self.log(line));
+            if !spent.is_struck {
+                let text = "its one-time sequence could not be struck off; nothing was run";
+                let line = Line::of_source(report.source, &door.name, "refused", text);
+                return self.log(line.at(Level::Error));
+            }
+        }
+        self.keeper
+            .handle_opening(door, report.source, listen::now());
+        self.perform();
+    }
+}
