@@ -7,7 +7,7 @@ use core::str::FromStr;
 /// An address or a network in CIDR notation: the packet's destination must lie in it.
 ///
 /// The host bits of a network need not be zero (`192.0.2.9/24` is `192.0.2.0/24`).
-#[derive(Copy, Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Copy, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Target {
     network: IpAddr,
     prefix: u8,
@@ -63,6 +63,12 @@ impl Target {
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.contains(other.network) || other.contains(self.network)
+    }
+
+    /// Whether all addresses of `other` lie in it.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.network)
     }
 
     /// Its first address.

@@ -28,8 +28,8 @@ fn check(text: &str, options: &[&str]) -> std::io::Result<(Option<i32>, String, 
     Ok((status.code(), text(&stdout), text(&stderr)))
 }
 
-const GOOD: &str = "[A]\nsequence = 7000,9000,8000\ntcpflags = syn\n";
-const DOUBTFUL: &str = "[A]\nsequence = 7000,9000,8000\n";
+const GOOD: &str = "[A]\nsequence = 7000,9000,8000\ntcpflags = syn\nstrict\n";
+const DOUBTFUL: &str = "[A]\nsequence = 7000,9000,8000\ntcpflags = syn\n";
 const WRONG: &str = "[A]\nsequence = 70000\n";
 
 #[test]

@@ -3,12 +3,12 @@
 //! What can be told from the file alone; what needs a look at the system is `knockctl check`'s.
 
 mod commands;
+pub mod scan;
 mod shadow;
 #[cfg(test)]
 mod tests;
 
 use alloc::collections::BTreeSet;
-use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -29,9 +29,9 @@ pub fn lint(config: &Config, places: &Places) -> Vec<Diagnostic> {
         .zip(&places.doors)
         .map(|(door, places)| Linted { door, places })
         .collect();
+    scan::advice::lint(&doors, &mut report);
     for linted in &doors {
         if let Some(sequence) = linted.sequence() {
-            scan(linted, sequence, &mut report);
             single_step(linted, sequence, &mut report);
             no_time(linted, sequence, &mut report);
         }
@@ -63,42 +63,6 @@ impl Linted<'_> {
         let value = self.places.value(key);
         value.unwrap_or_else(|| self.places.header.clone())
     }
-}
-
-/// The order of ports in which a scanner opens the door by passing.
-///
-/// A strict door breaks at the ports between its own, so there it takes neighbours.
-fn scan(linted: &Linted<'_>, sequence: &Sequence, report: &mut Report) {
-    let steps = sequence.steps();
-    let strict = linted.door.trigger.strict;
-    let goes = |ahead: fn(u16, u16) -> Option<u16>| {
-        steps.windows(2).all(|pair| match pair {
-            [a, b] if a.protocol == b.protocol => {
-                ahead(a.port, b.port).is_some_and(|gap| gap == 1 || (gap > 1 && !strict))
-            }
-            _ => false,
-        })
-    };
-    let order = if steps.len() < 2 {
-        return;
-    } else if goes(|a, b| b.checked_sub(a)) {
-        "an ascending"
-    } else if goes(|a, b| a.checked_sub(b)) {
-        "a descending"
-    } else {
-        return;
-    };
-    let help = match (strict, steps.len()) {
-        (true, _) => "with `strict` a scan passes only over ports that are no neighbours",
-        (false, 2) => "two ports are always in some order: take three, or set `strict = yes`",
-        (false, _) => "put the ports out of order, or set `strict = yes`",
-    };
-    report.warn(
-        linted.span(Key::Sequence),
-        format!("{order} port scan opens this door"),
-        "ports that neither rise nor fall",
-        help,
-    );
 }
 
 fn single_step(linted: &Linted<'_>, sequence: &Sequence, report: &mut Report) {

@@ -18,7 +18,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub use lint::lint;
+pub use lint::{lint, scan};
 pub use steps::SERVICE_HELP;
 
 use alloc::string::String;

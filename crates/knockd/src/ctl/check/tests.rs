@@ -43,7 +43,7 @@ impl Place {
     }
 }
 
-const DOOR: &str = "[A]\ntcpflags = syn\nsequence = 7000,9000,8000\n";
+const DOOR: &str = "[A]\ntcpflags = syn\nstrict\nsequence = 7000,9000,8000\n";
 
 #[test]
 fn a_good_file_has_nothing_to_warn_of() {
@@ -88,7 +88,7 @@ fn a_port_that_is_open_is_told() {
         ..System::default()
     };
     let sequence = format!("3:udp,{port},{port}:udp,{port}");
-    let text = format!("[A]\ntcpflags = syn\nsequence = {sequence}\n");
+    let text = format!("[A]\ntcpflags = syn\nstrict\nsequence = {sequence}\n");
     assert_eq!(
         Place::new().findings(&text, &system),
         format!("`{sequence}`: a program listens at TCP port {port}\n")
