@@ -62,6 +62,17 @@ fn an_error_is_1_and_is_shown_without_colours_to_a_pipe() {
 }
 
 #[test]
+fn which_scans_open_each_door_is_a_table() {
+    let text = "[ssh]\nsequence = 7000,8000,9000\nseq_timeout = 5\n\
+                [ssh, strict]\nsequence = 9000,8000,7000\nstrict\ntcpflags = syn\n\
+                [wake]\nsequence = 9:udp\n\
+                [once]\none_time_sequences = /f\n";
+    let (status, out, err) = check(text, &["--scans"]).unwrap();
+    assert_eq!((status, err.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(out);
+}
+
+#[test]
 fn a_file_that_is_not_there_is_1_with_the_reason() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_knockctl"));
     let output = command

@@ -7,6 +7,7 @@
 mod files;
 mod listeners;
 mod programs;
+mod scans;
 #[cfg(test)]
 mod tests;
 
@@ -42,12 +43,16 @@ pub struct Options {
     /// Exit with 1 also if there are only warnings
     #[arg(long)]
     deny_warnings: bool,
+    /// Instead of warnings, print which port scans open each door, and how likely
+    #[arg(long, conflicts_with = "deny_warnings")]
+    scans: bool,
 }
 
 /// Runs `knockctl check`; exits with 1 if there is an error, or if the file cannot be read.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
     let (text, good) = match config_file::load(&options.file, &Services::system()) {
+        Ok(loaded) if options.scans => (scans::table(&loaded.config), true),
         Ok(loaded) => {
             let findings = Findings::of(&loaded, &System::this());
             let good = findings.is_empty() || !options.deny_warnings;
