@@ -4,6 +4,7 @@
 //! command line is wrong.
 
 pub mod check;
+pub mod doctor;
 pub mod replay;
 pub mod try_knock;
 
@@ -16,7 +17,7 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "knockctl",
     version,
-    about = "Try, check and replay what knockd does",
+    about = "Try, check, replay and examine what knockd does",
     after_help = "Exit status: 0 if all is well, 1 if something was found or failed, \
                   2 if the command line is wrong."
 )]
@@ -33,6 +34,8 @@ enum Command {
     Try(try_knock::Options),
     /// Tell what a capture file would have opened, when, and why not
     Replay(replay::Options),
+    /// Show what each process of the running daemon may do, and what is amiss
+    Doctor(doctor::Options),
 }
 
 /// Reads the command line, does what it says, and gives the exit status.
@@ -42,5 +45,6 @@ pub fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Try(options) => try_knock::run(&options),
         Command::Replay(options) => replay::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
     }
 }
