@@ -157,18 +157,32 @@ fn options() -> impl Strategy<Value = Options> {
     let level = prop::sample::select(&[LogLevel::Info, LogLevel::Debug]);
     let path = || of("/[a-z/]{1,20}");
     let numbers = (1..=4_194_304_u32, 1..=1024_u32);
-    (any::<bool>(), path(), path(), names, format, level, numbers).prop_map(
-        |(syslog, logfile, pidfile, names, log_format, log_level, numbers)| Options {
-            syslog,
-            logfile,
-            pidfile,
-            interfaces: names.into_iter().collect(),
-            log_format,
-            log_level,
-            max_attempts: numbers.0,
-            max_commands: numbers.1,
-        },
+    let sandbox = prop::sample::select(&[Sandbox::On, Sandbox::Require, Sandbox::Off]);
+    let held = (of("[a-z_][a-z0-9-]{0,10}"), sandbox);
+    (
+        any::<bool>(),
+        path(),
+        path(),
+        names,
+        format,
+        level,
+        numbers,
+        held,
     )
+        .prop_map(
+            |(syslog, logfile, pidfile, names, log_format, log_level, numbers, held)| Options {
+                syslog,
+                logfile,
+                pidfile,
+                interfaces: names.into_iter().collect(),
+                log_format,
+                log_level,
+                max_attempts: numbers.0,
+                max_commands: numbers.1,
+                user: held.0,
+                sandbox: held.1,
+            },
+        )
 }
 
 /// A file that says what `config` says.
@@ -186,6 +200,10 @@ fn render(config: &Config) -> String {
     line("log_level", &format!("{:?}", options.log_level));
     line("max_attempts", &options.max_attempts);
     line("max_commands", &options.max_commands);
+    line("sandbox", &format!("{:?}", options.sandbox));
+    if let Some(user) = &options.user {
+        line("user", user);
+    }
     for door in &config.doors {
         out.push_str(&render_door(door));
     }

@@ -39,7 +39,7 @@ impl Daemon {
     }
 
     /// A listener is ready: says what is missing of its sandbox, once.
-    pub(super) fn handle_ready(&mut self, layers: &[(Layer, State)], again: Option<Duration>) {
+    fn handle_ready(&mut self, layers: &[(Layer, State)], again: Option<Duration>) {
         if let Some(again) = again {
             let text = format!("a new listener is ready after {} ms", again.as_millis());
             self.scribe.note(Level::Info, "listener", text);

@@ -57,6 +57,8 @@ pub(super) struct Daemon {
     pub(super) scribe: Scribe,
     signals: Signals,
     pub(super) pidfile: Option<Pidfile>,
+    /// What is to be said about confinement once it runs.
+    doubts: Vec<(Level, String)>,
     /// What was last told of the listener's sandbox.
     pub(super) told_layers: Vec<(Layer, State)>,
     pub(super) ending: Option<Ending>,
@@ -114,15 +116,11 @@ impl Daemon {
             scribe,
             signals,
             pidfile: None,
+            doubts: chosen.warning.into_iter().chain(powers.err()).collect(),
             told_layers: Vec::new(),
             ending: None,
         };
         daemon.lock_pidfile()?;
-        for (level, text) in chosen.warning.into_iter().chain(powers.err()) {
-            daemon.scribe.note(level, "sandbox", text);
-        }
-        let layers = daemon.side.layers().to_vec();
-        daemon.handle_ready(&layers, None);
         lines.into_iter().for_each(|line| daemon.log(line));
         Ok(daemon)
     }
@@ -289,6 +287,9 @@ impl Daemon {
         let text = format!("starting up, listening on {names}");
         tell_manager(&[NotifyState::Status(&text)]);
         self.scribe.note(Level::Info, "start", text);
+        for (level, text) in std::mem::take(&mut self.doubts) {
+            self.scribe.note(level, "sandbox", text);
+        }
         self.handle_side();
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use knock_core::door::{Door, DoorId, SequenceSource};
@@ -19,8 +19,8 @@ const SMALL: usize = 512;
 /// Sets the filter of a ring, from outside the listener.
 #[derive(Debug)]
 pub(super) struct Capture {
-    /// The ring's socket, once more.
-    socket: OwnedFd,
+    /// The ring's socket.
+    socket: Arc<OwnedFd>,
     only_ipv4: bool,
     doors: Arc<[Door]>,
     sequences: BTreeMap<DoorId, Sequence>,
@@ -29,14 +29,14 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    pub(super) fn new(ring: impl AsFd, only_ipv4: bool) -> io::Result<Self> {
-        Ok(Self {
-            socket: ring.as_fd().try_clone_to_owned()?,
+    pub(super) fn new(socket: Arc<OwnedFd>, only_ipv4: bool) -> Self {
+        Self {
+            socket,
             only_ipv4,
             doors: Arc::new([]),
             sequences: BTreeMap::new(),
             program: Vec::new(),
-        })
+        }
     }
 
     pub(super) fn set_doors(

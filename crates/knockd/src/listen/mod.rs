@@ -162,7 +162,8 @@ impl PacketSide {
         let inside = StartError::Inside;
         let watch = Watch::new(interfaces).map_err(StartError::Links)?;
         let socket = RingSocket::new(RING).map_err(capture_error)?;
-        let mut capture = Capture::new(&socket, only_ipv4).map_err(inside)?;
+        let shared = Arc::new(socket.as_fd().try_clone_to_owned().map_err(inside)?);
+        let mut capture = Capture::new(Arc::clone(&shared), only_ipv4);
         capture.set_doors(Arc::clone(&doors), &sequences);
         let problem = capture
             .attach(&watch.scope())
@@ -179,7 +180,7 @@ impl PacketSide {
         let mut side = Self {
             watch,
             capture,
-            supervisor: Supervisor::new(manner, socket.into()),
+            supervisor: Supervisor::new(manner, shared),
             settings: Settings {
                 only_ipv4,
                 dump,

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use knock_core::time::Timestamp;
@@ -41,7 +42,7 @@ pub(super) struct Manner {
 #[derive(Debug)]
 pub(super) struct Supervisor {
     manner: Manner,
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     child: Option<Child>,
     intake: Intake,
     layers: Vec<(Layer, State)>,
@@ -57,7 +58,7 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// A supervisor of none yet, who will be handed `socket`; due at once.
-    pub(super) fn new(manner: Manner, socket: OwnedFd) -> Self {
+    pub(super) fn new(manner: Manner, socket: Arc<OwnedFd>) -> Self {
         Self {
             manner,
             socket,

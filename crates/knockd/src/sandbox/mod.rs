@@ -158,9 +158,15 @@ pub fn confine(
     descriptors: Descriptors,
     layers: &[Layer],
 ) -> Vec<(Layer, State)> {
+    // What could be gained is given up first: another account may not even do that.
+    let bounded = if layers.contains(&Layer::Capabilities) {
+        privileges::empty_bounding_set()
+    } else {
+        Ok(())
+    };
     let put_on = |layer: Layer| match layer {
         Layer::Account => account.map(|account| State::of(account::become_(account))),
-        Layer::Capabilities => Some(State::of(privileges::drop_all())),
+        Layer::Capabilities => Some(State::of(privileges::drop_all().and(bounded))),
         Layer::NoNewPrivileges => Some(State::of(privileges::gain_none())),
         Layer::Undumpable => Some(State::of(privileges::be_untraceable())),
         Layer::Limits => Some(State::of(limits::set(descriptors.highest()))),

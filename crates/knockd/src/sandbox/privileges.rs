@@ -7,18 +7,9 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-/// Leaves this thread no capability, in any set.
-///
-/// The bounding set, which says what could be gained, can be emptied only with `CAP_SETPCAP`;
-/// where that is missing, `no_new_privs` makes it meaningless.
+/// Leaves this thread no capability in any set but the bounding one.
 pub(super) fn drop_all() -> Result<(), Errno> {
     let none = CapabilitySet::empty();
-    if capabilities(None)?
-        .effective
-        .contains(CapabilitySet::SETPCAP)
-    {
-        bound(none)?;
-    }
     clear_ambient_capability_set()?;
     set_capabilities(
         None,
@@ -28,6 +19,18 @@ pub(super) fn drop_all() -> Result<(), Errno> {
             inheritable: none,
         },
     )
+}
+
+/// Empties the set of what could be gained by executing something. It takes `CAP_SETPCAP`; where
+/// that is missing, `no_new_privs` makes the set meaningless.
+pub(super) fn empty_bounding_set() -> Result<(), Errno> {
+    if capabilities(None)?
+        .effective
+        .contains(CapabilitySet::SETPCAP)
+    {
+        bound(CapabilitySet::empty())?;
+    }
+    Ok(())
 }
 
 /// Leaves in the bounding set only what is in `kept`.

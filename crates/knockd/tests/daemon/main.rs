@@ -3,6 +3,12 @@
 
 mod background;
 mod commands;
+#[cfg(target_arch = "x86_64")]
+mod escapes;
+#[cfg(target_arch = "x86_64")]
+#[path = "../sandbox/inject.rs"]
+mod inject;
+mod listener;
 mod notify;
 mod site;
 
@@ -21,7 +27,15 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    let cases = [background::CASES, commands::CASES, notify::CASES].concat();
+    let mut cases = [
+        background::CASES,
+        commands::CASES,
+        listener::CASES,
+        notify::CASES,
+    ]
+    .concat();
+    #[cfg(target_arch = "x86_64")]
+    cases.extend(escapes::CASES);
     let trials = cases.into_iter().map(|(name, case)| {
         Trial::test(name, move || {
             case().map_err(|error| Failed::from(error.to_string()))

@@ -92,6 +92,22 @@ impl Site {
     }
 }
 
+/// The listener of the daemon `keeper`: its only child, as long as no command runs.
+pub(crate) fn listener_of(keeper: u32) -> Outcome<Pid> {
+    let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
+    let first = children.split_whitespace().next().ok_or("no child")?;
+    Ok(Pid::from_raw(first.parse()?).ok_or("no process id")?)
+}
+
+/// The line `name` of the status of a process (proc_pid_status(5)), without its name.
+pub(crate) fn status_of(pid: Pid, name: &str) -> Outcome<String> {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid()))?;
+    let mut lines = status.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let words = value.ok_or("no such line")?.split_whitespace();
+    Ok(words.collect::<Vec<_>>().join(" "))
+}
+
 /// A daemon that is nobody's child; killed when dropped.
 pub(crate) struct Stranger(Pid);
 

@@ -58,7 +58,7 @@ fn judge_keeper(keeper: &Process, listeners: usize, all: Capabilities) -> Vec<Ve
     }];
     verdicts.push(keeper_capabilities(judge, keeper, all));
     if listeners > 0 {
-        verdicts.push(sees_packets(judge, keeper));
+        verdicts.push(packet_socket(judge, keeper));
     }
     verdicts
 }
@@ -75,15 +75,12 @@ fn keeper_capabilities(judge: Judge, keeper: &Process, all: Capabilities) -> Ver
     judge.ok(text)
 }
 
-fn sees_packets(judge: Judge, keeper: &Process) -> Verdict {
+fn packet_socket(judge: Judge, keeper: &Process) -> Verdict {
     let Seen::Read(descriptors) = &keeper.descriptors else {
         return judge.unread("descriptors", &keeper.descriptors);
     };
     if descriptors.iter().any(|d| d.is == Kind::PacketSocket) {
-        return judge.amiss(
-            "has a packet socket too",
-            "report this as a fault of knockd",
-        );
+        return judge.ok("keeps the packet socket, to hand it to the next listener");
     }
     judge.ok("has no packet socket")
 }

@@ -132,7 +132,7 @@ impl Report {
         let last = fs::read_to_string(proc.join("sys/kernel/cap_last_cap"));
         let all = Capabilities::all(&last.unwrap_or_default());
         let names = Names::of(&processes);
-        let landlock = Landlock::read(Path::new(landlock::MODULES));
+        let landlock = Landlock::of_kernel();
         Ok(Self::new(processes, names, landlock, all))
     }
 
