@@ -1,5 +1,6 @@
 //! A daemon that is measured: its process, its commands, its log.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
@@ -17,6 +18,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
+use super::accounts::{Accounts, Usage};
 use crate::Result;
 use crate::case::Medium;
 use crate::network::{Network, SERVER_INTERFACE};
@@ -24,6 +26,9 @@ use crate::script::{Knock, packet};
 
 /// Longer than anything takes that is measured: the original needs 2 s for 200 doors.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longer than an answer takes.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// A command that costs next to nothing, so that what is measured is the way to it; the same for
 /// both sides. [`Daemon::wait_for_command`] sees it.
@@ -34,8 +39,11 @@ pub(super) const COMMAND: &str = "echo >> {fifo}";
 pub(super) struct Daemon {
     pub(super) network: Network,
     process: Process,
+    accounts: RefCell<Accounts>,
     /// Where commands report.
     fifo: File,
+    /// What they have reported, and nobody has asked for yet.
+    said: RefCell<Vec<u8>>,
     dir: TempDir,
     /// When it was started.
     pub(super) started: Instant,
@@ -69,10 +77,13 @@ impl Daemon {
             .stdout(Stdio::null())
             .stderr(File::create(dir.path().join("stderr"))?);
         let started = Instant::now();
+        let process = network.server.spawn(&mut command)?;
         let mut daemon = Self {
-            process: network.server.spawn(&mut command)?,
+            accounts: RefCell::new(Accounts::of(process.id())),
+            process,
             network,
             fifo,
+            said: RefCell::default(),
             dir,
             started,
         };
@@ -147,22 +158,36 @@ impl Daemon {
     ///
     /// # Errors
     /// If the pipe cannot be read.
-    pub(super) fn command_runs(&mut self, limit: Duration) -> Result<bool> {
+    pub(super) fn command_runs(&self, limit: Duration) -> Result<bool> {
+        let ran = self.next_command(limit)?.is_some();
+        self.said.borrow_mut().clear();
+        Ok(ran)
+    }
+
+    /// The next line that a command writes to `{fifo}`, if one does within `limit`.
+    ///
+    /// # Errors
+    /// If the pipe cannot be read.
+    pub(super) fn next_command(&self, limit: Duration) -> Result<Option<String>> {
         let deadline = Instant::now() + limit;
+        let mut said = self.said.borrow_mut();
         loop {
+            if let Some(end) = said.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = said.drain(..=end).collect();
+                return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left.as_micros().div_ceil(1000))?;
             poll(
                 &mut [PollFd::new(self.fifo.as_fd(), PollFlags::POLLIN)],
                 timeout,
             )?;
-            match self.fifo.read(&mut [0; 64]) {
-                Ok(_) => return Ok(true),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-            if left.is_zero() {
-                return Ok(false);
+            let mut bytes = [0; 64];
+            match (&self.fifo).read(&mut bytes) {
+                Ok(length) => said.extend(bytes.iter().take(length)),
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
+                Err(_) if left.is_zero() => return Ok(None),
+                Err(_) => {}
             }
         }
     }
@@ -171,7 +196,7 @@ impl Daemon {
     ///
     /// # Errors
     /// If it does not run.
-    pub(super) fn wait_for_command(&mut self) -> Result<()> {
+    pub(super) fn wait_for_command(&self) -> Result<()> {
         if self.command_runs(Duration::from_secs(5))? {
             return Ok(());
         }
@@ -181,50 +206,54 @@ impl Daemon {
         Err(format!("a door did not open; the log ends\n{end}").into())
     }
 
-    /// CPU time of its process so far, in user space and in the kernel on its behalf, as the
-    /// scheduler accounts it. What the kernel does with a packet before the process sees it is
-    /// charged to the sender, on this cable.
+    /// CPU time so far, see [`Accounts::usage`].
     ///
     /// # Errors
     /// If it has ended, or the kernel does not tell.
     pub(super) fn cpu(&self) -> Result<Duration> {
-        let mut nanos = 0;
-        for text in self.of_threads("schedstat")? {
-            let first = text.split_whitespace().next();
-            nanos += first.ok_or("no scheduler statistics")?.parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanos))
+        Ok(self.usage()?.cpu)
     }
 
-    /// How often its threads were switched away from: each wake-up ends so.
+    /// See [`Accounts::usage`].
+    ///
+    /// # Errors
+    /// If it has ended, or the kernel does not tell.
+    pub(super) fn usage(&self) -> Result<Usage> {
+        self.accounts.borrow_mut().usage()
+    }
+
+    /// See [`Accounts::switches`].
     ///
     /// # Errors
     /// If it has ended.
     pub(super) fn switches(&self) -> Result<u64> {
-        let mut switches = 0;
-        for text in self.of_threads("status")? {
-            for name in ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"] {
-                switches += field(&text, name)?;
-            }
-        }
-        Ok(switches)
+        self.accounts.borrow_mut().switches()
     }
 
-    /// Its resident memory in bytes, what it shares with others included.
+    /// See [`Accounts::resident`].
     ///
     /// # Errors
     /// If it has ended.
     pub(super) fn resident(&self) -> Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        Ok(field(&text, "VmRSS")? * 1024)
+        self.accounts.borrow().resident()
     }
 
-    fn of_threads(&self, name: &str) -> Result<Vec<String>> {
-        let mut texts = Vec::new();
-        for thread in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
-            texts.push(fs::read_to_string(thread?.path().join(name))?);
+    /// What ours says when it is asked for its state.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub(super) fn status(&self) -> Result<Status> {
+        let asked = self.log()?.len();
+        self.signal(Signal::SIGUSR1)?;
+        let deadline = Instant::now() + ANSWER;
+        while Instant::now() < deadline {
+            let log = self.log()?;
+            if let Some(status) = Status::read(log.get(asked..).unwrap_or_default()) {
+                return Ok(status);
+            }
+            sleep(Duration::from_millis(10));
         }
-        Ok(texts)
+        Err("it does not say how it is".into())
     }
 
     /// Waits until it has nothing left to do: uses no CPU for a while.
@@ -247,6 +276,35 @@ impl Daemon {
     }
 }
 
+/// Of what ours says of itself (`SIGUSR1`).
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Status {
+    /// Attempts alive.
+    pub(super) attempts: u64,
+    /// Packets that it has handled.
+    pub(super) seen: u64,
+    /// Packets that found no room in its ring.
+    pub(super) dropped: u64,
+    /// Lines that are not in the log.
+    pub(super) left_out: u64,
+}
+
+impl Status {
+    /// The newest of `log`, if it is whole.
+    fn read(log: &str) -> Option<Self> {
+        let number = |what: &str| {
+            let (before, _) = log.rsplit_once(what)?;
+            before.rsplit(' ').next()?.parse().ok()
+        };
+        Some(Self {
+            left_out: number(" log lines left out")?,
+            attempts: number(" attempts, ")?,
+            seen: number(" packets seen, ")?,
+            dropped: number(" dropped by the kernel")?,
+        })
+    }
+}
+
 fn write_config(dir: &Path, config: &str) -> Result<()> {
     let fifo = dir.join("fifo");
     let text = config.replace("{fifo}", &fifo.to_string_lossy());
@@ -255,24 +313,25 @@ fn write_config(dir: &Path, config: &str) -> Result<()> {
     Ok(fs::write(dir.join("conf"), text)?)
 }
 
-/// The number after `name:` in one of proc(5)'s status files.
-fn field(text: &str, name: &str) -> Result<u64> {
-    let value = text.lines().find_map(|line| {
-        let value = line.strip_prefix(name)?.strip_prefix(':')?;
-        value.split_whitespace().next()?.parse().ok()
-    });
-    value.ok_or_else(|| format!("no {name} of the process").into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_by_their_whole_name() {
-        let text = "VmRSS:\t    5120 kB\nnonvoluntary_ctxt_switches:\t7\n";
-        assert_eq!(field(text, "VmRSS").unwrap(), 5120);
-        assert_eq!(field(text, "nonvoluntary_ctxt_switches").unwrap(), 7);
-        field(text, "voluntary_ctxt_switches").unwrap_err();
+    fn a_status_is_read_when_all_of_it_is_there() {
+        let lines = [
+            "[2026-01-01 00:00] status: 2 doors, 7 attempts, 0 grants, 0 commands running, 0 waiting",
+            "[2026-01-01 00:00] status: 31 packets seen, 4 dropped by the kernel, 0 no knocks, 9 knocks",
+            "[2026-01-01 00:00] status: 5 attempts given up, 0 openings lost, 0 without commands, \
+             6 log lines left out",
+        ];
+        let status = Status {
+            attempts: 7,
+            seen: 31,
+            dropped: 4,
+            left_out: 6,
+        };
+        assert_eq!(Status::read(&lines.join("\n")), Some(status));
+        assert_eq!(Status::read(&lines[..2].join("\n")), None);
     }
 }

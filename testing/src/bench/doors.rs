@@ -65,7 +65,7 @@ pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
 /// A daemon with `count` doors, and the milliseconds from its start until the last one has
 /// opened for a knock that is sent as soon as it says that it runs.
 fn start(program: &Path, count: u16) -> Result<(Daemon, f64)> {
-    let mut daemon = Daemon::start(program, &doors(count))?;
+    let daemon = Daemon::start(program, &doors(count))?;
     for first in STEPS {
         daemon.knock(first + count - 1)?;
     }
@@ -76,7 +76,7 @@ fn start(program: &Path, count: u16) -> Result<(Daemon, f64)> {
 
 /// Milliseconds from the signal until a door that the file did not have before opens.
 fn reload(program: &Path, count: u16) -> Result<Samples> {
-    let (mut daemon, _) = start(program, count)?;
+    let (daemon, _) = start(program, count)?;
     let mut times = Samples::default();
     for port in (NEW..).take(TURNS) {
         let new = format!("[new]\nsequence = {port}\ntcpflags = syn\ncommand = {COMMAND}\n");

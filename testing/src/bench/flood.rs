@@ -1,10 +1,7 @@
 //! CPU time a packet, in a flood of first knocks, while 10,000 sources have begun.
 
 use std::path::Path;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-use nix::sys::signal::Signal;
+use std::time::Duration;
 
 use super::daemon::Daemon;
 use super::report::Samples;
@@ -18,9 +15,6 @@ const ALIVE: u32 = 10_000;
 /// Packets of a turn, and packets a second at the most: to each what it can take.
 const OURS: [u32; 2] = [200_000, 400_000];
 const THEIRS: [u32; 2] = [400, 2_000];
-
-/// Longer than an answer takes.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 const DOOR: &str = "[A]\nsequence = 7000,8000,9000\nseq_timeout = 600\ntcpflags = syn\n";
 
@@ -119,21 +113,9 @@ fn stages(daemon: &Daemon) -> Result<u32> {
     Ok(u32::try_from(stages.count())?)
 }
 
-/// Packets that ours has handled: it says so when it is asked.
+/// Packets that ours has handled.
 fn seen(daemon: &Daemon) -> Result<u32> {
-    let asked = daemon.log()?.len();
-    daemon.signal(Signal::SIGUSR1)?;
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        let log = daemon.log()?;
-        let words = log.get(asked..).unwrap_or_default().lines();
-        let mut seen = words.filter_map(|line| line.split_once(" packets seen"));
-        if let Some((before, _)) = seen.next_back() {
-            let number = before.rsplit(' ').next().unwrap_or_default();
-            daemon.settle()?;
-            return Ok(number.parse()?);
-        }
-        sleep(Duration::from_millis(10));
-    }
-    Err("it does not say how many packets it has seen".into())
+    let seen = daemon.status()?.seen;
+    daemon.settle()?;
+    Ok(u32::try_from(seen)?)
 }

@@ -5,21 +5,18 @@ use std::time::Duration;
 
 use super::daemon::{COMMAND, Daemon};
 use super::report::{Figure, to_f64};
-use super::{Line, Programs};
+use super::{Line, MEBIBYTE, Programs};
 use crate::Result;
 
 /// The most that the kernel may still have to say of a network that was just made: duplicate
 /// addresses, neighbours, groups.
 const AFTERMATH: Duration = Duration::from_secs(4);
 
-/// Mebibytes, as tools show memory.
-const MEBIBYTE: f64 = 1024.0 * 1024.0;
-
 pub(super) fn run(programs: &Programs, rest: Duration) -> Result<Vec<Line>> {
     let config = format!("[A]\nsequence = 7000\ntcpflags = syn\ncommand = {COMMAND}\n");
-    let mut ours = Daemon::start(&programs.knockd, &config)?;
-    let mut theirs = Daemon::start(&programs.theirs, &config)?;
-    for daemon in [&mut ours, &mut theirs] {
+    let ours = Daemon::start(&programs.knockd, &config)?;
+    let theirs = Daemon::start(&programs.theirs, &config)?;
+    for daemon in [&ours, &theirs] {
         daemon.knock(7000)?;
         daemon.wait_for_command()?;
     }
@@ -36,9 +33,13 @@ pub(super) fn run(programs: &Programs, rest: Duration) -> Result<Vec<Line>> {
         )
         .theirs(their_switches)
         .at_most(0.0),
-        Line::new("resident memory", " MiB", resident(&ours)?)
-            .theirs(resident(&theirs)?)
-            .at_most(8.0),
+        Line::new(
+            "resident memory, shared pages in part",
+            " MiB",
+            resident(&ours)?,
+        )
+        .theirs(resident(&theirs)?)
+        .at_most(8.0),
     ])
 }
 

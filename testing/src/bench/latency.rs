@@ -23,15 +23,15 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
     let config = format!("[A]\nsequence = 7000,8000,9000\ntcpflags = syn\ncommand = {COMMAND}\n");
-    let mut ours = Daemon::start(&programs.knockd, &config)?;
-    let mut theirs = Daemon::start(&programs.theirs, &config)?;
+    let ours = Daemon::start(&programs.knockd, &config)?;
+    let theirs = Daemon::start(&programs.theirs, &config)?;
     // What a first time costs is no matter of a knock.
-    knock(&mut ours, 5, &mut Samples::default())?;
-    knock(&mut theirs, 5, &mut Samples::default())?;
+    knock(&ours, 5, &mut Samples::default())?;
+    knock(&theirs, 5, &mut Samples::default())?;
     let (mut our_times, mut their_times) = (Samples::default(), Samples::default());
     for _ in 0..TURNS {
-        knock(&mut theirs, THEIRS, &mut their_times)?;
-        knock(&mut ours, OURS, &mut our_times)?;
+        knock(&theirs, THEIRS, &mut their_times)?;
+        knock(&ours, OURS, &mut our_times)?;
     }
     let what = "last packet to start of command";
     let counts = format!("{} and {} knocks", our_times.len(), their_times.len());
@@ -55,7 +55,7 @@ pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
 ///
 /// A knock may fall on any point of the original's interval, and its median is where the knocks
 /// happen to fall; so they are spread over it evenly, in random order.
-fn knock(daemon: &mut Daemon, count: u32, times: &mut Samples) -> Result<()> {
+fn knock(daemon: &Daemon, count: u32, times: &mut Samples) -> Result<()> {
     let mut begins: Vec<Duration> = (0..count).map(|n| INTERVAL * n / count).collect();
     Rng::with_seed(11).shuffle(&mut begins);
     let knocks: Vec<Knock> = STEPS

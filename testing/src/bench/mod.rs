@@ -3,6 +3,7 @@
 //! Each measurement lets both sides take turns, in network namespaces of their own, and gives
 //! [`Line`]s: the figures of both, the ratio, and whether the budget is held.
 
+mod accounts;
 mod daemon;
 mod doors;
 mod flood;
@@ -74,3 +75,6 @@ pub const ALL: [Bench; 5] = [
 
 /// How often the sides take turns.
 const TURNS: usize = 5;
+
+/// As tools show memory.
+const MEBIBYTE: f64 = 1024.0 * 1024.0;
