@@ -6,6 +6,7 @@
 //! | [`case`] | a case: configuration, steps, expectations; read from `cases/*.toml` |
 //! | [`script`] | the notation of the steps: `7000 8000:udp +1.2s HUP 9000/ack~vlan=5` |
 //! | [`flood`] | first knocks from crowds of addresses that nobody has |
+//! | [`torrent`] | hostile packets, as many as this machine can send |
 //! | [`frame`] | a packet of a script as the bytes of an Ethernet frame |
 //! | [`trace`] | the notation of what a daemon reported: `A.1 A.2 A!` |
 //! | [`in_process`] | runs a case through `knock_core`, in virtual time |
@@ -31,6 +32,7 @@ pub mod programs;
 pub mod script;
 pub mod site;
 pub mod stream;
+pub mod torrent;
 pub mod trace;
 
 /// What can go wrong in the bed itself, as opposed to in a daemon under test: a sentence.

@@ -1,7 +1,7 @@
 //! The network of a case: a client and a server, joined by a virtual cable.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, IoSlice, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use knockd::lab::{Host, Process};
 use nix::ifaddrs::getifaddrs;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockType, sendmmsg, sendto, socket,
+};
 use nix::unistd::Pid;
 
 use crate::Result;
@@ -74,6 +76,33 @@ impl Network {
                 .map_err(|_| "a sender panicked")?
                 .send(knock, port),
         }
+    }
+
+    /// The frame of a packet from the client.
+    ///
+    /// # Errors
+    /// If there is no cable.
+    pub fn frame(&self, knock: &Knock) -> Result<Vec<u8>> {
+        match &self.sender {
+            Sender::Cable(cable) => Ok(frame::build(knock, cable.link, 40_000)),
+            Sender::Tun(_) => Err("there is no cable".into()),
+        }
+    }
+
+    /// A way of its own to send frames from the client, up to `size` at once.
+    ///
+    /// # Errors
+    /// If there is no cable.
+    pub fn batches(&self, size: usize) -> Result<Batches> {
+        let Sender::Cable(Cable { link, .. }) = self.sender else {
+            return Err("there is no cable".into());
+        };
+        let cable = self.client.run(|| Cable::new(CLIENT_INTERFACE, link))??;
+        Ok(Batches {
+            addresses: vec![Some(cable.interface); size],
+            headers: MultiHeaders::preallocate(size, None),
+            socket: cable.socket,
+        })
     }
 
     /// Changes the cable at the server's end.
@@ -204,6 +233,28 @@ impl Cable {
         let flags = MsgFlags::empty();
         sendto(self.socket.as_raw_fd(), &frame, &self.interface, flags)?;
         Ok(())
+    }
+}
+
+/// Sends many frames with one system call.
+#[derive(Debug)]
+pub struct Batches {
+    socket: OwnedFd,
+    addresses: Vec<Option<LinkAddr>>,
+    headers: MultiHeaders<LinkAddr>,
+}
+
+impl Batches {
+    /// Sends `frames`; how many were taken.
+    ///
+    /// # Errors
+    /// If the kernel takes none.
+    pub fn send(&mut self, frames: &[impl AsRef<[u8]>]) -> Result<usize> {
+        let slices: Vec<_> = frames.iter().map(|f| [IoSlice::new(f.as_ref())]).collect();
+        let socket = self.socket.as_raw_fd();
+        let (addresses, flags) = (&self.addresses, MsgFlags::empty());
+        let sent = sendmmsg(socket, &mut self.headers, &slices, addresses, [], flags)?;
+        Ok(sent.count())
     }
 }
 
