@@ -4,12 +4,14 @@
 //! [`Line`]s: the figures of both, the ratio, and whether the budget is held.
 
 mod accounts;
+mod bare;
 mod daemon;
 mod doors;
 mod flood;
 mod idle;
 mod latency;
 mod report;
+mod ring;
 mod sizes;
 
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 use crate::Result;
 
+pub use bare::count_packets;
 pub use report::Line;
 
 /// What is measured.
@@ -50,7 +53,7 @@ impl Bench {
 }
 
 /// All of them, the quickest first.
-pub const ALL: [Bench; 5] = [
+pub const ALL: [Bench; 6] = [
     Bench {
         name: "sizes",
         run: |programs, _| sizes::run(programs),
@@ -62,6 +65,10 @@ pub const ALL: [Bench; 5] = [
     Bench {
         name: "flood",
         run: |programs, _| flood::run(programs),
+    },
+    Bench {
+        name: "ring",
+        run: |programs, _| ring::run(programs),
     },
     Bench {
         name: "doors",

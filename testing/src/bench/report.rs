@@ -105,7 +105,14 @@ pub struct Line {
     theirs: Option<Figure>,
     /// How many times as much theirs is.
     ratio: Option<f64>,
+    /// What the least that is possible comes to: a program that only counts packets.
+    bare: Option<Figure>,
+    /// How many times as much as that ours is.
+    bare_ratio: Option<f64>,
     at_most: Option<f64>,
+    at_least: Option<f64>,
+    bare_ratio_at_most: Option<f64>,
+    bare_ratio_at_least: Option<f64>,
     ratio_at_least: Option<f64>,
     holds: bool,
     note: String,
@@ -120,7 +127,12 @@ impl Line {
             ours,
             theirs: None,
             ratio: None,
+            bare: None,
+            bare_ratio: None,
             at_most: None,
+            at_least: None,
+            bare_ratio_at_most: None,
+            bare_ratio_at_least: None,
             ratio_at_least: None,
             holds: true,
             note: String::new(),
@@ -139,6 +151,30 @@ impl Line {
         self.judged()
     }
 
+    /// The budget: ours is at least this.
+    pub(super) fn at_least(mut self, least: f64) -> Self {
+        self.at_least = Some(least);
+        self.judged()
+    }
+
+    pub(super) fn bare(mut self, bare: Figure) -> Self {
+        self.bare = Some(bare);
+        self.bare_ratio = (bare.value != 0.0).then(|| self.ours.value / bare.value);
+        self.judged()
+    }
+
+    /// The budget: ours is at most this many times as much as the bare loop's.
+    pub(super) fn bare_ratio_at_most(mut self, most: f64) -> Self {
+        self.bare_ratio_at_most = Some(most);
+        self.judged()
+    }
+
+    /// The budget: ours is at least this many times as much as the bare loop's.
+    pub(super) fn bare_ratio_at_least(mut self, least: f64) -> Self {
+        self.bare_ratio_at_least = Some(least);
+        self.judged()
+    }
+
     /// The budget: theirs is at least this many times as much.
     pub(super) fn ratio_at_least(mut self, least: f64) -> Self {
         self.ratio_at_least = Some(least);
@@ -153,10 +189,15 @@ impl Line {
 
     /// A figure that is no number holds nothing.
     fn judged(mut self) -> Self {
-        let little = self.at_most.is_none_or(|most| self.ours.value <= most);
+        let most = |value: f64, most: Option<f64>| most.is_none_or(|most| value <= most);
+        let least = |value: f64, least: Option<f64>| least.is_none_or(|least| value >= least);
         let ratio = self.ratio.unwrap_or(f64::INFINITY);
-        let less = self.ratio_at_least.is_none_or(|least| ratio >= least);
-        self.holds = little && less;
+        let bare_ratio = self.bare_ratio.unwrap_or(f64::NAN);
+        self.holds = most(self.ours.value, self.at_most)
+            && least(self.ours.value, self.at_least)
+            && least(ratio, self.ratio_at_least)
+            && most(bare_ratio, self.bare_ratio_at_most)
+            && least(bare_ratio, self.bare_ratio_at_least);
         self
     }
 
@@ -173,6 +214,21 @@ impl Line {
         if let Some(most) = self.at_most {
             text += &format!(", at most {}", number(most));
         }
+        if let Some(least) = self.at_least {
+            text += &format!(", at least {}", number(least));
+        }
+        if let Some(bare) = &self.bare {
+            text += &format!("; bare loop {}", bare.text(self.unit));
+        }
+        if let Some(ratio) = self.bare_ratio {
+            text += &format!(": {}x", number(ratio));
+        }
+        if let Some(most) = self.bare_ratio_at_most {
+            text += &format!(", at most {most}x");
+        }
+        if let Some(least) = self.bare_ratio_at_least {
+            text += &format!(", at least {least}x");
+        }
         if let Some(theirs) = &self.theirs {
             text += &format!("; theirs {}", theirs.text(self.unit));
         }
@@ -185,11 +241,17 @@ impl Line {
         if !self.note.is_empty() {
             text += &format!("; {}", self.note);
         }
-        let verdict = match (self.at_most, self.ratio_at_least) {
-            (None, None) => return text,
-            _ if self.holds => "held",
-            _ => "NOT HELD",
-        };
+        let budgets = [
+            self.at_most,
+            self.at_least,
+            self.ratio_at_least,
+            self.bare_ratio_at_most,
+            self.bare_ratio_at_least,
+        ];
+        if budgets.iter().all(Option::is_none) {
+            return text;
+        }
+        let verdict = if self.holds { "held" } else { "NOT HELD" };
         format!("{text}: {verdict}")
     }
 
@@ -237,6 +299,19 @@ mod tests {
             text,
             "it: 1.00 ms, at most 1.50; theirs 19.0 ms: 19.0x, at least 20x: NOT HELD"
         );
+    }
+
+    #[test]
+    fn the_bare_loop_bounds_from_both_sides() {
+        let line = |ours| Line::new("it", " ns", Figure::single(ours)).bare(Figure::single(10.0));
+        assert!(line(30.0).bare_ratio_at_most(3.0).holds());
+        assert!(!line(31.0).bare_ratio_at_most(3.0).holds());
+        assert!(line(9.0).bare_ratio_at_least(0.9).holds());
+        assert!(!line(8.9).bare_ratio_at_least(0.9).holds());
+        assert!(!line(8.9).at_least(9.0).holds());
+        let text = line(31.0).bare_ratio_at_most(3.0).text();
+        let expected = "it: 31.0 ns; bare loop 10.0 ns: 3.10x, at most 3x: NOT HELD";
+        assert_eq!(text, expected);
     }
 
     #[test]

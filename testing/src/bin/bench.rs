@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use knockd::lab::{Identity, isolate};
-use testbed::bench::{ALL, Programs};
+use testbed::bench::{ALL, Programs, count_packets};
 use testbed::{Result, programs};
 
 /// The budgets that need a running daemon: ours beside the distribution's, in one run
@@ -22,9 +22,12 @@ struct Options {
     /// Watch the idle daemons for 60 s instead of 20 s
     #[arg(long)]
     full: bool,
-    /// Only these: sizes, latency, flood, doors, idle
+    /// Only these: sizes, latency, flood, ring, doors, idle
     #[arg(long, short)]
     only: Vec<String>,
+    /// Be the program that only counts packets: what the daemon is compared with
+    #[arg(long, hide = true, num_args = 2, value_names = ["INTERFACE", "CONFIGURATION"])]
+    bare: Vec<String>,
     /// The daemon; ours, built for release, if not given
     #[arg(long)]
     knockd: Option<PathBuf>,
@@ -49,6 +52,10 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool> {
     let options = Options::parse();
+    if let [interface, config] = options.bare.as_slice() {
+        count_packets(interface, config)?;
+        return Ok(true);
+    }
     if let Some(name) = options.only.iter().find(|name| !is_known(name)) {
         return Err(format!("there is no bench `{name}`").into());
     }
