@@ -8,6 +8,7 @@ mod bare;
 mod daemon;
 mod doors;
 mod flood;
+mod hostile;
 mod idle;
 mod latency;
 mod report;
@@ -53,7 +54,7 @@ impl Bench {
 }
 
 /// All of them, the quickest first.
-pub const ALL: [Bench; 6] = [
+pub const ALL: [Bench; 7] = [
     Bench {
         name: "sizes",
         run: |programs, _| sizes::run(programs),
@@ -73,6 +74,10 @@ pub const ALL: [Bench; 6] = [
     Bench {
         name: "doors",
         run: |programs, _| doors::run(programs),
+    },
+    Bench {
+        name: "hostile",
+        run: |programs, _| hostile::run(programs),
     },
     Bench {
         name: "idle",
