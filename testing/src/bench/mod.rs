@@ -11,6 +11,7 @@ mod flood;
 mod hostile;
 mod idle;
 mod latency;
+mod memory;
 mod report;
 mod ring;
 mod sizes;
@@ -54,7 +55,7 @@ impl Bench {
 }
 
 /// All of them, the quickest first.
-pub const ALL: [Bench; 7] = [
+pub const ALL: [Bench; 8] = [
     Bench {
         name: "sizes",
         run: |programs, _| sizes::run(programs),
@@ -78,6 +79,10 @@ pub const ALL: [Bench; 7] = [
     Bench {
         name: "hostile",
         run: |programs, _| hostile::run(programs),
+    },
+    Bench {
+        name: "memory",
+        run: |programs, _| memory::run(programs),
     },
     Bench {
         name: "idle",
