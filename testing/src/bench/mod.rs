@@ -14,6 +14,7 @@ mod latency;
 mod memory;
 mod report;
 mod ring;
+mod scans;
 mod sizes;
 
 use std::path::PathBuf;
@@ -55,7 +56,7 @@ impl Bench {
 }
 
 /// All of them, the quickest first.
-pub const ALL: [Bench; 8] = [
+pub const ALL: [Bench; 9] = [
     Bench {
         name: "sizes",
         run: |programs, _| sizes::run(programs),
@@ -75,6 +76,10 @@ pub const ALL: [Bench; 8] = [
     Bench {
         name: "doors",
         run: |programs, _| doors::run(programs),
+    },
+    Bench {
+        name: "scans",
+        run: |programs, _| scans::run(programs),
     },
     Bench {
         name: "hostile",
