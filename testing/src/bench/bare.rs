@@ -16,7 +16,7 @@ use crate::network::{Network, SERVER_INTERFACE};
 use knock_core::config;
 use knock_core::door::SequenceSource;
 use knock_core::filter::{Scope, compile};
-use knock_sys::{Ring, Size, attach_filter};
+use knock_sys::{Ring, RingSocket, Size, attach_filter};
 use knockd::lab::Process;
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -67,10 +67,10 @@ fn open(interface: &str, config: &str) -> Result<Ring> {
         only_ipv4: false,
     };
     let program = compile(doors, &scope);
-    let ring = Ring::new(Size::default())?;
-    attach_filter(&ring, program.iter().map(|i| (i.code, i.jt, i.jf, i.k)))?;
-    ring.bind(0)?;
-    Ok(ring)
+    let socket = RingSocket::new(Size::default())?;
+    attach_filter(&socket, program.iter().map(|i| (i.code, i.jt, i.jf, i.k)))?;
+    socket.bind(0)?;
+    Ok(Ring::map(socket, Size::default())?)
 }
 
 /// Such a program, in a network of its own.
