@@ -18,10 +18,39 @@ const BATCH: usize = 64;
 const SOURCE_V4: usize = 14 + 12;
 const SOURCE_V6: usize = 14 + 8;
 
-/// Senders that use all of this machine, as far as packets of one cable can.
-#[must_use]
-pub fn all_senders() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+/// How many packets, and how fast.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Pace {
+    /// As fast as so many threads can.
+    Full(usize),
+    /// So many a second, by one thread.
+    PerSecond(u32),
+}
+
+impl Pace {
+    /// All that this machine can send.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::Full(thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    const fn senders(self) -> usize {
+        match self {
+            Self::Full(senders) => senders,
+            Self::PerSecond(_) => 1,
+        }
+    }
+
+    /// Whether another batch is due, of which `sent` packets were sent since `started`.
+    fn is_due(self, sent: u64, started: Instant) -> bool {
+        match self {
+            Self::Full(_) => true,
+            Self::PerSecond(rate) => {
+                let due = started.elapsed().as_millis() * u128::from(rate) / 1000;
+                u128::from(sent) < due
+            }
+        }
+    }
 }
 
 /// Where hostile packets claim to come from.
@@ -112,34 +141,42 @@ impl Sent {
     }
 }
 
-/// Does `job` while `senders` threads send `hostile` packets in turn from the client, as fast as they
-/// can; what came of it, and what was sent.
+/// Does `job` while `hostile` packets are sent in turn from the client; what came of it, and what was
+/// sent.
 ///
 /// # Errors
 /// What `job` says, or if the kernel does not take the packets.
 pub fn during<T>(
     network: &Network,
     hostile: &[Hostile],
-    senders: usize,
+    pace: Pace,
     job: impl FnOnce() -> Result<T>,
 ) -> Result<(T, Sent)> {
+    let started = Instant::now();
     let (stop, packets) = (AtomicBool::new(false), AtomicU64::new(0));
     let send = || -> Result<()> {
         let mut batches = network.batches(BATCH)?;
         let mut random = Rng::new();
-        let mut batch: Vec<Hostile> = hostile.iter().cycle().take(BATCH).cloned().collect();
+        let count = hostile.len().max(BATCH);
+        let mut round: Vec<Hostile> = hostile.iter().cycle().take(count).cloned().collect();
         while !stop.load(Ordering::Relaxed) {
-            for hostile in &mut batch {
-                hostile.vary(&mut random);
+            for batch in round.chunks_mut(BATCH) {
+                for hostile in &mut *batch {
+                    hostile.vary(&mut random);
+                }
+                let sent = batches.send(batch)?;
+                packets.fetch_add(u64::try_from(sent)?, Ordering::Relaxed);
             }
-            let sent = batches.send(&batch)?;
-            packets.fetch_add(u64::try_from(sent)?, Ordering::Relaxed);
+            while !pace.is_due(packets.load(Ordering::Relaxed), started)
+                && !stop.load(Ordering::Relaxed)
+            {
+                thread::sleep(Duration::from_millis(1));
+            }
         }
         Ok(())
     };
-    let started = Instant::now();
     let done = thread::scope(|scope| -> Result<T> {
-        let threads: Vec<_> = (0..senders).map(|_| scope.spawn(send)).collect();
+        let threads: Vec<_> = (0..pace.senders()).map(|_| scope.spawn(send)).collect();
         let done = job();
         stop.store(true, Ordering::Relaxed);
         for thread in threads {

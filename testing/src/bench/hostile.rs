@@ -13,7 +13,7 @@ use super::report::{Figure, to_f64};
 use super::{Line, Programs};
 use crate::Result;
 use crate::script::{Knock, Variation, address, packet};
-use crate::torrent::{Hostile, Sent, Sources, all_senders, during};
+use crate::torrent::{Hostile, Pace, Sent, Sources, during};
 
 /// Longer than a measurement takes, so that the table stays full.
 const CONFIG: &str = "[A]\nsequence = 7000,8000,9000\nseq_timeout = 60\ntcpflags = syn\n\
@@ -120,12 +120,12 @@ pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
 fn judge(flood: &Flood, programs: &Programs) -> Result<Line> {
     let ours = Side::new(&programs.knockd, flood)?;
     ours.fill()?;
-    let (opened_by_one, _) = ours.knock(OURS, 1)?;
+    let (opened_by_one, _) = ours.knock(OURS, Pace::Full(1))?;
     let before = ours.daemon.status()?;
-    let (opened, sent) = ours.knock(OURS, all_senders())?;
+    let (opened, sent) = ours.knock(OURS, Pace::all())?;
     let after = ours.daemon.status()?;
     let theirs = Side::new(&programs.theirs, flood)?;
-    let (their_opened, their_sent) = theirs.knock(THEIRS, all_senders())?;
+    let (their_opened, their_sent) = theirs.knock(THEIRS, Pace::all())?;
     let note = format!(
         "{:.0} packets a second by all processors, of {} packets {} found no room, {} attempts at \
          the end; {opened_by_one} of {OURS} when one thread sends; theirs {their_opened} of \
@@ -176,12 +176,12 @@ impl Side {
         };
         let word = if self.v6 { "7000~6" } else { "7000" };
         let first = Hostile::new(&daemon.network, word, Sources::Anybody)?;
-        during(&daemon.network, &[first], 1, full)?;
+        during(&daemon.network, &[first], Pace::Full(1), full)?;
         Ok(())
     }
 
     /// Lets `count` clients knock once each, in the flood: how many get in, and what was sent.
-    fn knock(&self, count: u8, senders: usize) -> Result<(usize, Sent)> {
+    fn knock(&self, count: u8, pace: Pace) -> Result<(usize, Sent)> {
         let knock = || {
             // It is in full flow.
             sleep(Duration::from_millis(300));
@@ -193,7 +193,7 @@ impl Side {
             }
             Ok(opened)
         };
-        during(&self.daemon.network, &self.packets, senders, knock)
+        during(&self.daemon.network, &self.packets, pace, knock)
     }
 }
 

@@ -7,7 +7,7 @@ use super::daemon::Daemon;
 use super::report::{Figure, to_f64};
 use super::{Line, MEBIBYTE, Programs};
 use crate::Result;
-use crate::torrent::{Hostile, Sources, all_senders, during};
+use crate::torrent::{Hostile, Pace, Sources, during};
 
 /// Attempts end soon after the flood.
 const CONFIG: &str = "[A]\nsequence = 7000,8000,9000\nseq_timeout = 10\ntcpflags = syn\n\
@@ -111,7 +111,7 @@ fn flood(daemon: &Daemon, time: Duration) -> Result<Flooded> {
         }
         Ok(flooded)
     };
-    Ok(during(&daemon.network, &hostile, all_senders(), watch)?.0)
+    Ok(during(&daemon.network, &hostile, Pace::all(), watch)?.0)
 }
 
 /// How many lines a line says were left out.

@@ -11,7 +11,7 @@ use super::report::{Figure, Samples};
 use super::{Line, Programs, TURNS};
 use crate::Result;
 use crate::network::Network;
-use crate::torrent::{Hostile, Sent, Sources, all_senders, during};
+use crate::torrent::{Hostile, Pace, Sent, Sources, during};
 
 const CONFIG: &str = "[A]\nsequence = 7000,8000,9000\nseq_timeout = 60\ntcpflags = syn\n";
 
@@ -26,13 +26,12 @@ const THEIR_FLOOD: Duration = Duration::from_secs(1);
 const AFTERWARDS: Duration = Duration::from_millis(100);
 
 pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
-    let all = all_senders();
-    let firsts = Measured::new(programs, "7000", all)?;
-    let one = Measured::new(programs, "7000", 1)?;
-    let laters = Measured::new(programs, "8000", 1)?;
+    let all = Measured::new(programs, "7000", Pace::all())?;
+    let one = Measured::new(programs, "7000", Pace::Full(1))?;
+    let laters = Measured::new(programs, "8000", Pace::Full(1))?;
     let mut theirs = Theirs(Daemon::start(&programs.theirs, CONFIG)?);
-    let theirs = measure(&mut theirs, "7000", 1, THEIR_FLOOD)?;
-    let handled = |measured: &Measured, who: String| {
+    let theirs = measure(&mut theirs, "7000", Pace::Full(1), THEIR_FLOOD)?;
+    let handled = |measured: &Measured, who: &str| {
         Line::new(
             format!("of a flood of first knocks, as fast as {who} can send: handled"),
             " %",
@@ -52,8 +51,8 @@ pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
         .bare_ratio_at_most(3.0)
     };
     Ok(vec![
-        handled(&one, "one thread".into()).theirs(Figure::single(theirs.share())),
-        handled(&firsts, format!("{all} threads on all processors")),
+        handled(&one, "one thread").theirs(Figure::single(theirs.share())),
+        handled(&all, "all processors"),
         cpu(&one, "first knocks, the table full").theirs(Figure::single(theirs.user_nanos())),
         cpu(&laters, "second knocks of who has not begun"),
     ])
@@ -146,7 +145,7 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(programs: &Programs, word: &str, senders: usize) -> Result<Self> {
+    fn new(programs: &Programs, word: &str, pace: Pace) -> Result<Self> {
         let mut ours = Daemon::start(&programs.knockd, CONFIG)?;
         let mut bare = BareLoop::start(CONFIG)?;
         let mut measured = Self {
@@ -155,17 +154,11 @@ impl Measured {
         };
         if word == "7000" {
             // From here on the table is full.
-            measure(&mut ours, word, senders, FLOOD)?;
+            measure(&mut ours, word, pace, FLOOD)?;
         }
         for _ in 0..TURNS {
-            measured
-                .bare
-                .0
-                .push(measure(&mut bare, word, senders, FLOOD)?);
-            measured
-                .ours
-                .0
-                .push(measure(&mut ours, word, senders, FLOOD)?);
+            measured.bare.0.push(measure(&mut bare, word, pace, FLOOD)?);
+            measured.ours.0.push(measure(&mut ours, word, pace, FLOOD)?);
         }
         Ok(measured)
     }
@@ -209,14 +202,14 @@ impl Turns {
     }
 }
 
-fn measure(watcher: &mut impl Watcher, word: &str, senders: usize, time: Duration) -> Result<Turn> {
+fn measure(watcher: &mut impl Watcher, word: &str, pace: Pace, time: Duration) -> Result<Turn> {
     let hostile = [Hostile::new(watcher.network(), word, Sources::Anybody)?];
     let (handled, used) = (watcher.handled()?, watcher.usage()?);
     let flood = || {
         sleep(time);
         Ok(())
     };
-    let ((), sent) = during(watcher.network(), &hostile, senders, flood)?;
+    let ((), sent) = during(watcher.network(), &hostile, pace, flood)?;
     sleep(AFTERWARDS);
     let usage = watcher.usage()?.since(&used);
     Ok(Turn {

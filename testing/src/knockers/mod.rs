@@ -4,6 +4,7 @@
 mod clients;
 mod crowds;
 mod endings;
+mod floods;
 mod links;
 mod recipes;
 mod stress;
@@ -115,6 +116,7 @@ pub fn all() -> Vec<Scenario> {
     let mut all = recipes::scenarios();
     all.extend(endings::scenarios());
     all.extend(stress::scenarios());
+    all.extend(floods::scenarios());
     all.extend(crowds::scenarios());
     all.extend(clients::scenarios());
     all.extend(links::scenarios());
