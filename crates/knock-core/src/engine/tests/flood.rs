@@ -172,6 +172,175 @@ fn ten_thousand_doors_work() {
     assert_eq!(world.knock("1 2").openings(), 10_000);
 }
 
+/// Where the packets of a siege come from; no source comes twice, but for the neighbours'.
+#[derive(Copy, Clone, Debug)]
+enum Stranger {
+    Anybody,
+    /// One of 155 in the knocker's own /24.
+    SameV4,
+    /// Of the knocker's own /64.
+    SameV6,
+}
+
+/// A full table, and strangers who go on.
+struct Siege {
+    world: World,
+    /// Ports and sources, in turn.
+    packets: &'static [(u16, Stranger)],
+    /// How many were sent.
+    sent: u32,
+}
+
+impl Siege {
+    fn new(capacity: u32, packets: &'static [(u16, Stranger)]) -> Self {
+        let mut siege = Self {
+            world: small(&[a()], capacity),
+            packets: &[(7000, Stranger::Anybody)],
+            sent: 0,
+        };
+        siege.go_on(capacity, 0);
+        siege.packets = packets;
+        siege
+    }
+
+    /// `count` hostile packets, spread over so many milliseconds.
+    fn go_on(&mut self, count: u32, milliseconds: u64) {
+        let start = self.world.now;
+        for n in 0..count {
+            let packets = usize::try_from(self.sent).unwrap();
+            let (port, from) = self.packets[packets % self.packets.len()];
+            let source = match from {
+                Stranger::Anybody => IpAddr::V4(Ipv4Addr::from_bits(0x4000_0000 + self.sent)),
+                Stranger::SameV4 => IpAddr::V4(Ipv4Addr::from_bits(0x0a4d_0064 + self.sent % 155)),
+                Stranger::SameV6 => {
+                    IpAddr::V6((0xfd77_u128 << 112 | 1 << 63 | u128::from(self.sent)).into())
+                }
+            };
+            let destination = match source {
+                IpAddr::V4(_) => HOST[0],
+                IpAddr::V6(_) => "fd77::2".parse().unwrap(),
+            };
+            let packet = Packet {
+                source,
+                destination,
+                protocol: Protocol::Tcp,
+                source_port: 1,
+                destination_port: port,
+                flags: TcpFlags::SYN,
+            };
+            self.world.now = start + milliseconds * u64::from(n) / u64::from(count);
+            let now = self.world.time();
+            self.world.engine.handle_packet(&packet, true, now);
+            while self.world.engine.poll_event().is_some() {}
+            self.sent += 1;
+        }
+        self.world.now = start + milliseconds;
+    }
+
+    /// One knock; what came of it.
+    fn knock(&mut self, port: u16, source: &str) -> String {
+        let now = self.world.now;
+        let said = self.world.knock(&format!("{port}<{source}")).log();
+        self.world.now = now;
+        said.replace(&format!("<{source}"), "")
+    }
+
+    /// Whether `source` gets in with the next two knocks, `packets` hostile ones before each.
+    fn gets_in(&mut self, source: &str, gap: u64, packets: u32) -> bool {
+        assert_eq!(self.knock(7000, source), "A:1");
+        self.go_on(packets, gap);
+        let second = self.knock(8000, source);
+        self.go_on(packets, gap);
+        let third = self.knock(9000, source);
+        match (second.as_str(), third.as_str()) {
+            ("A:2", "A:3 A:open") => true,
+            // The first knock was forgotten, so the second one is nobody's, and so is the third.
+            ("", "") => false,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The one limit there is: an attempt at its first step is displaced when as many new ones have
+/// begun as the table holds, which is after `capacity / rate` of new first knocks. With the default
+/// of 262,144 places, and a million new sources a second, that is a quarter of a second between the
+/// first two knocks. Past the second step nothing of the kind displaces anybody.
+#[test]
+fn a_first_knock_lasts_until_the_whole_table_has_turned_over() {
+    for capacity in [2, 3, 10, 100, 4096] {
+        let firsts: &[_] = &[(7000, Stranger::Anybody)];
+        for (packets, gets_in) in [(capacity - 1, true), (capacity, false)] {
+            let mut siege = Siege::new(capacity, firsts);
+            let now = siege.gets_in("10.77.0.1", 20, packets);
+            assert_eq!(now, gets_in, "{packets} first knocks, room for {capacity}");
+        }
+        let mut siege = Siege::new(capacity, firsts);
+        assert_eq!(siege.knock(7000, "10.77.0.1"), "A:1");
+        siege.go_on(capacity - 1, 20);
+        assert_eq!(siege.knock(8000, "10.77.0.1"), "A:2");
+        siege.go_on(3 * capacity, 20);
+        assert_eq!(siege.knock(9000, "10.77.0.1"), "A:3 A:open");
+        siege.world.engine.table.check();
+    }
+}
+
+#[test]
+fn who_knows_the_sequence_gets_in_at_any_rate_that_does_not_turn_the_table_over() {
+    use Stranger::{Anybody, SameV4, SameV6};
+    let floods: [(&str, &[(u16, Stranger)]); 8] = [
+        ("10.77.0.1", &[(7000, Anybody)]),
+        ("10.77.0.1", &[(7000, SameV4)]),
+        ("fd77::1", &[(7000, SameV6)]),
+        ("10.77.0.1", &[(8000, Anybody), (9000, Anybody)]),
+        ("10.77.0.1", &[(8000, SameV4), (9000, SameV4)]),
+        ("fd77::1", &[(8000, SameV6), (9000, SameV6)]),
+        (
+            "10.77.0.1",
+            &[
+                (7000, Anybody),
+                (8000, SameV4),
+                (9000, SameV4),
+                (8000, Anybody),
+            ],
+        ),
+        (
+            "fd77::1",
+            &[
+                (7000, SameV6),
+                (7000, Anybody),
+                (9000, SameV4),
+                (8000, SameV6),
+            ],
+        ),
+    ];
+    let mut displaced = 0;
+    for capacity in [200, 1_000, 8_192] {
+        for (source, packets) in floods {
+            let mut siege = Siege::new(capacity, packets);
+            for (rate, gap) in [(1, 30), (20, 5), (20, 30), (300, 5), (300, 30)] {
+                let count = rate * u32::try_from(gap).unwrap();
+                // Neighbours are few: who has begun already takes no place.
+                let new =
+                    |(port, from): &&(u16, Stranger)| *port == 7000 && !matches!(from, SameV4);
+                let kinds = packets.iter().filter(new).count();
+                let firsts =
+                    count * u32::try_from(kinds).unwrap() / u32::try_from(packets.len()).unwrap();
+                let gets_in = siege.gets_in(source, gap, count);
+                assert_eq!(
+                    gets_in,
+                    firsts < capacity,
+                    "{packets:?}, {rate} a millisecond, {gap} ms, room for {capacity}"
+                );
+                displaced += u32::from(!gets_in);
+                let free = capacity - u32::try_from(siege.world.engine.attempts()).unwrap();
+                assert_eq!(free, u32::from(gets_in), "who is in has left a place");
+            }
+            siege.world.engine.table.check();
+        }
+    }
+    assert!(displaced > 10, "both sides of the limit were seen");
+}
+
 proptest! {
     /// Each of some knockers, at any moment of a flood, gets in if only the second step has come.
     #[test]
