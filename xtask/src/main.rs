@@ -63,6 +63,9 @@ enum Job {
         /// One JSON object a line
         #[arg(long)]
         json: bool,
+        /// Only these: engine, and those that `bench --help` of the test bed names
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
     },
     /// A knock that opens a port, in throw-away network namespaces (`cargo try`)
     Try {
@@ -95,7 +98,7 @@ fn perform(job: Job) -> Outcome {
         Job::Differential { arguments } => jobs::bed::run("differential", &arguments),
         Job::Knockers { arguments } => jobs::bed::run("knockers", &arguments),
         Job::Fuzz { seconds, target } => jobs::fuzz::run(seconds, target.as_deref()),
-        Job::Bench { json } => jobs::bench::run(json),
+        Job::Bench { json, only } => jobs::bench::run(json, &only),
         Job::Try { arguments } => jobs::try_knock(&arguments),
         Job::Deny => jobs::checks::deny(),
     }
