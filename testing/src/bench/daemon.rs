@@ -200,10 +200,14 @@ impl Daemon {
         if self.command_runs(Duration::from_secs(5))? {
             return Ok(());
         }
+        let end = self.end_of_log()?;
+        Err(format!("a door did not open; the log ends\n{end}").into())
+    }
+
+    fn end_of_log(&self) -> Result<String> {
         let log = self.log()?;
         let start = log.len().saturating_sub(500);
-        let end = log.get(start..).unwrap_or_default();
-        Err(format!("a door did not open; the log ends\n{end}").into())
+        Ok(log.get(start..).unwrap_or_default().to_owned())
     }
 
     /// CPU time so far, see [`Accounts::usage`].
@@ -253,7 +257,8 @@ impl Daemon {
             }
             sleep(Duration::from_millis(10));
         }
-        Err("it does not say how it is".into())
+        let end = self.end_of_log()?;
+        Err(format!("it does not say how it is; the log ends\n{end}").into())
     }
 
     /// Waits until it has nothing left to do: uses no CPU for a while.
@@ -292,8 +297,9 @@ pub(super) struct Status {
 impl Status {
     /// The newest of `log`, if it is whole.
     fn read(log: &str) -> Option<Self> {
+        let lines = log.lines().rev().filter(|line| line.contains("] status: "));
         let number = |what: &str| {
-            let (before, _) = log.rsplit_once(what)?;
+            let (before, _) = lines.clone().find_map(|line| line.split_once(what))?;
             before.rsplit(' ').next()?.parse().ok()
         };
         Some(Self {
@@ -324,6 +330,8 @@ mod tests {
             "[2026-01-01 00:00] status: 31 packets seen, 4 dropped by the kernel, 0 no knocks, 9 knocks",
             "[2026-01-01 00:00] status: 5 attempts given up, 0 openings lost, 0 without commands, \
              6 log lines left out",
+            "[2026-01-01 00:00] 8 packets came faster than they could be read, and were dropped by \
+             the kernel",
         ];
         let status = Status {
             attempts: 7,
