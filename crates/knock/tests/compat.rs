@@ -53,6 +53,7 @@ fn sources(prefix: &str) -> Option<&'static str> {
         "cli" => "crates/knockd/src",
         "step" => "crates/knock/src",
         "wire" => "crates/knock/tests/wire",
+        "check" => "crates/knockd/tests",
         _ => return None,
     })
 }

@@ -28,8 +28,8 @@ impl Limiter {
     pub(super) fn new() -> Self {
         Self {
             openings: Bucket::new(OPENINGS, OPENING_PERIOD),
-            first_steps: Bucket::new(100, Duration::from_millis(100)),
-            later_steps: Bucket::new(1000, Duration::from_millis(10)),
+            first_steps: Bucket::new(100, Duration::from_millis(250)),
+            later_steps: Bucket::new(100, Duration::from_millis(250)),
             wrong_knocks: Bucket::new(100, Duration::from_millis(100)),
             dumps: Bucket::new(1000, Duration::from_millis(5)),
             left_out: LeftOut::new(),
@@ -95,12 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_goes_out_and_then_ten_a_second() {
+    fn a_burst_goes_out_and_then_four_a_second() {
         let mut limiter = Limiter::new();
         assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 5_000), 100);
-        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_000), 10);
-        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_050), 0);
-        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_100), 1);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_000), 4);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_200), 0);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_250), 1);
         assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 3_600_000), 100);
     }
 

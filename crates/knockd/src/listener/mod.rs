@@ -19,6 +19,7 @@ use std::process::{ExitCode, exit};
 
 use knock_sys::{Ring, Size};
 use nix::sys::signal::SigSet;
+use rustix::process::setpriority_process;
 use rustix::stdio::{stderr, stdin, stdout};
 
 use crate::clock::now;
@@ -38,6 +39,10 @@ pub(crate) const RING: Size = Size {
     frames: 16_384,
     frame_size: 256,
 };
+
+/// Its priority (sched(7), "the nice value"). With 0, up to 4 of 20 knocks were lost in a flood that
+/// all processors sent; with this, and the ring above, none of 480.
+const PRIORITY: i32 = -10;
 
 /// Its exit status when it cannot begin, or finds something that cannot be.
 const FAILED: u8 = 1;
@@ -111,6 +116,9 @@ fn listen(confinement: Confinement) -> Result<Infallible, &'static str> {
         .receive_socket()
         .map_err(|_| "no packet socket came")?;
     let ring = Ring::map(socket, RING).map_err(|_| "the packet ring cannot be mapped")?;
+    // In a flood from all processors it must have its turn before the ring is full; it takes little
+    // of one, as it rests between its looks at the ring. Only root may ask for it.
+    setpriority_process(None, PRIORITY).ok();
     // The first look at the clock asks the kernel where its clock is (`PR_GET_AUXV`).
     now();
     let held = hold(confinement, &ring)?;

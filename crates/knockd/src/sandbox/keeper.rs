@@ -37,10 +37,12 @@ pub fn give_up(needs: &Needs) -> Result<(), Errno> {
         return give_up_as_user(needs, now);
     }
     // SETUID, SETGID: the listener's account and those of commands, when they are started. SETPCAP:
-    // so that a new listener can empty its bounding set. KILL: to end a listener.
+    // so that a new listener can empty its bounding set. SYS_NICE: so that it can have its priority.
+    // KILL: to end a listener.
     let mut kept = CapabilitySet::SETUID
         | CapabilitySet::SETGID
         | CapabilitySet::SETPCAP
+        | CapabilitySet::SYS_NICE
         | CapabilitySet::KILL;
     if needs.files.iter().any(|file| needs_override(file, now)) {
         kept |= CapabilitySet::DAC_OVERRIDE;
