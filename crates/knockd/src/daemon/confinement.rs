@@ -75,6 +75,18 @@ pub(super) fn give_up_powers(settings: &Settings, doors: &[Door]) -> Result<(), 
     })
 }
 
+/// Whether some command runs with what the daemon may have, so that the keeper leaves that alone. It
+/// decides at the start: what is given up does not come back at a reload.
+pub(super) fn leaves_powers_to_commands(settings: &Settings, doors: &[Door]) -> bool {
+    let needs = needs(settings, doors);
+    let runs = if geteuid().is_root() {
+        needs.commands_as_daemon
+    } else {
+        needs.commands
+    };
+    runs || settings.sandbox == Sandbox::Off
+}
+
 fn needs(settings: &Settings, doors: &[Door]) -> Needs {
     let with_commands = |door: &&Door| door.action.v4.is_some() || door.action.v6.is_some();
     let mut doors_with_commands = doors.iter().filter(with_commands);

@@ -6,6 +6,7 @@ use knock_core::door::Door;
 use sd_notify::NotifyState;
 
 use super::Failure;
+use super::confinement::leaves_powers_to_commands;
 use super::one_time::OneTimeDoors;
 use super::pidfile::{Pidfile, PidfileError};
 use super::serve::{Daemon, tell_manager};
@@ -56,6 +57,11 @@ impl Daemon {
         if let Err(failure) = self.lock_pidfile() {
             let text = format!("{failure}");
             self.scribe.note(Level::Warning, "pidfile", text);
+        }
+        if !self.powers_left && leaves_powers_to_commands(&self.settings, &doors) {
+            let text = "commands run as the daemon now, which has given up at its start what they \
+                        may need; restart it";
+            self.scribe.note(Level::Warning, "sandbox", text);
         }
         self.one_time = one_time;
         self.doors.replace(doors);

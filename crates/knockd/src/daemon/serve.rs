@@ -59,6 +59,8 @@ pub(super) struct Daemon {
     pub(super) pidfile: Option<Pidfile>,
     /// What is to be said about confinement once it runs.
     doubts: Vec<(Level, String)>,
+    /// Whether commands can have what the daemon was started with.
+    pub(super) powers_left: bool,
     /// What was last told of the listener's sandbox.
     pub(super) told_layers: Vec<(Layer, State)>,
     pub(super) ending: Option<Ending>,
@@ -102,6 +104,7 @@ impl Daemon {
             settled.map_err(|error| Failure::System("go into the background", error))?;
         }
         let powers = confinement::give_up_powers(&settings, doors.now());
+        let powers_left = confinement::leaves_powers_to_commands(&settings, doors.now());
         let scribe = Scribe::open(settings.log.clone(), settings.cli.lookup);
         let scribe = scribe.map_err(|error| Failure::System("look up names", error))?;
         let mut daemon = Self {
@@ -117,6 +120,7 @@ impl Daemon {
             signals,
             pidfile: None,
             doubts: chosen.warning.into_iter().chain(powers.err()).collect(),
+            powers_left,
             told_layers: Vec::new(),
             ending: None,
         };

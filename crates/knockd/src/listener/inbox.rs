@@ -24,12 +24,12 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(stream: BorrowedFd<'static>) -> io::Result<Self> {
-        Ok(Self {
+    pub(super) fn new(stream: BorrowedFd<'static>) -> Self {
+        Self {
             stream,
             bytes: Vec::new(),
             done: 0,
-        })
+        }
     }
 
     /// Waits for the first byte, with which the packet socket comes.

@@ -111,7 +111,7 @@ fn listen(confinement: Confinement) -> Result<Infallible, &'static str> {
         .map_err(|_| "cannot block signals")?;
     rustix::thread::set_name(c"knockd-listener").ok();
     die_plainly();
-    let inbox = Inbox::new(stdin()).map_err(|_| "no socket for orders")?;
+    let inbox = Inbox::new(stdin());
     let socket = inbox
         .receive_socket()
         .map_err(|_| "no packet socket came")?;

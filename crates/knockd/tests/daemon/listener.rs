@@ -19,6 +19,10 @@ pub(crate) const CASES: &[Case] = &[
         "the_keeper_keeps_no_capability_that_its_doors_do_not_need",
         keeper,
     ),
+    (
+        "a_reload_says_when_commands_would_need_what_was_given_up",
+        reload,
+    ),
     ("a_listener_does_not_outlive_its_keeper", orphan),
     ("an_account_that_does_not_exist_is_an_error", no_account),
     (
@@ -147,6 +151,18 @@ fn keeper() -> Outcome {
             "{door}"
         );
     }
+    Ok(())
+}
+
+fn reload() -> Outcome {
+    let site = Site::new("[A]\nsequence = 7000:udp\n")?;
+    let daemon = site.start(&[])?;
+    daemon.signal(Signal::HUP)?;
+    site.await_log("re-opening log file")?;
+    site.write("knockd.conf", &format!("[options]\ninterface = lo\n{DOOR}"))?;
+    daemon.signal(Signal::HUP)?;
+    site.await_log("has given up at its start what they may need; restart it")?;
+    assert_eq!(site.read("log").matches("restart it").count(), 1);
     Ok(())
 }
 
