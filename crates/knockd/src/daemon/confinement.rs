@@ -35,11 +35,11 @@ impl Chosen {
             return Ok(chosen(None, Some((Level::Warning, text.to_owned()))));
         }
         if !geteuid().is_root() {
-            let text = |name: &str| {
-                let text = format!("without root the listener cannot be '{name}'");
-                (Level::Warning, text)
+            let text = match &settings.user {
+                Some(name) => format!("without root the listener cannot be '{name}'"),
+                None => "without root the listener shares the daemon's account".to_owned(),
             };
-            return Ok(chosen(None, settings.user.as_deref().map(text)));
+            return Ok(chosen(None, Some((Level::Warning, text))));
         }
         if let Some(name) = &settings.user {
             let account = Account::find(name).map_err(Failure::Account)?;
