@@ -1,5 +1,6 @@
 //! Doors: what must be knocked, and what then happens.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -98,4 +99,32 @@ impl Trigger {
                 .any(|target| target.contains(destination))
         }
     }
+}
+
+/// Where each of the doors `before`, by their names and triggers, is among those of `now`: its
+/// place, if there is one that is heard alike. The first of several alike is the first of those
+/// alike in `now`, and so on.
+pub fn successors<'a>(
+    before: impl IntoIterator<Item = (&'a str, &'a Trigger)>,
+    now: &[Door],
+) -> Vec<Option<u16>> {
+    let before: Vec<_> = before.into_iter().collect();
+    let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (i, (name, _)) in before.iter().enumerate().rev() {
+        by_name.entry(name).or_default().push(i);
+    }
+    let mut successors = alloc::vec![None; before.len()];
+    for (id, door) in (0..=u16::MAX).zip(now) {
+        let Some(alike) = by_name.get_mut(door.name.as_str()) else {
+            continue;
+        };
+        let same = |i: &usize| before.get(*i).is_some_and(|(_, t)| **t == door.trigger);
+        if let Some(place) = alike.iter().rposition(same) {
+            let predecessor = alike.remove(place);
+            if let Some(successor) = successors.get_mut(predecessor) {
+                *successor = Some(id);
+            }
+        }
+    }
+    successors
 }

@@ -1,11 +1,10 @@
 //! Doors as the engine sees them: what they hear, and which step is next.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::door::{Door, SequenceSource, Trigger};
+use crate::door::{self, Door, SequenceSource, Trigger};
 use crate::flags::TcpFlags;
 use crate::packet::Packet;
 use crate::sequence::{Protocol, Sequence, Step};
@@ -126,25 +125,10 @@ impl Rule {
     }
 }
 
-/// Where each of `old` is in `doors`, by name and trigger; the first of several alike is the
-/// first of those alike in `doors`, and so on.
+/// Where each of `old` is in `doors`; see [`door::successors`].
 pub(super) fn successors(old: &[Rule], doors: &[Door]) -> Vec<Option<u16>> {
-    let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (i, rule) in old.iter().enumerate().rev() {
-        by_name.entry(&rule.name).or_default().push(i);
-    }
-    let mut successors = alloc::vec![None; old.len()];
-    for (id, door) in (0..=u16::MAX).zip(doors) {
-        let Some(alike) = by_name.get_mut(door.name.as_str()) else {
-            continue;
-        };
-        let same = |i: &usize| old.get(*i).is_some_and(|r| r.trigger == door.trigger);
-        if let Some(place) = alike.iter().rposition(same) {
-            let predecessor = alike.remove(place);
-            if let Some(successor) = successors.get_mut(predecessor) {
-                *successor = Some(id);
-            }
-        }
-    }
-    successors
+    door::successors(
+        old.iter().map(|rule| (rule.name.as_str(), &rule.trigger)),
+        doors,
+    )
 }

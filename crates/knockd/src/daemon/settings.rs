@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use knock_core::config::{self, Config, LogLevel};
+use knock_core::config::{Config, LogLevel, Sandbox};
 
 use crate::cli::{Cli, DEFAULT_PIDFILE};
-use crate::listen::{DefaultInterface, Sandbox, default_interface};
+use crate::listen::{DefaultInterface, default_interface};
 use crate::log::{Console, LogSetup};
 
 /// Command line and configuration, with the original's precedence: `-i` wins over the
@@ -51,11 +51,7 @@ impl Settings {
             max_attempts: options.max_attempts,
             max_commands: usize::try_from(options.max_commands).unwrap_or(usize::MAX),
             user: options.user.clone(),
-            sandbox: match options.sandbox {
-                config::Sandbox::On => Sandbox::On,
-                config::Sandbox::Require => Sandbox::Require,
-                config::Sandbox::Off => Sandbox::Off,
-            },
+            sandbox: options.sandbox,
             folder,
             cli,
         }

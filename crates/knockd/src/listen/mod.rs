@@ -42,6 +42,7 @@ use crate::wire::{Checksum, Counter, Doors, Order, Settings};
 
 pub use crate::wire::{Report, ReportKind};
 pub use intake::{Intake, Misbehaviour};
+pub use knock_core::config::Sandbox;
 pub use notice::{InterfaceChange, Notice, Problem};
 
 /// What a packet side needs to know at its start.
@@ -65,18 +66,6 @@ pub struct Setup {
     pub account: Option<Account>,
     /// How the listener is confined.
     pub sandbox: Sandbox,
-}
-
-/// How the listener is confined (`sandbox`).
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
-pub enum Sandbox {
-    /// By as many layers as the kernel has.
-    #[default]
-    On,
-    /// By all layers, or there is no listener.
-    Require,
-    /// Not at all.
-    Off,
 }
 
 /// Why packets cannot be seen.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use knock_core::door::{Door, DoorId};
+use knock_core::door::{Door, DoorId, successors};
 use knock_core::engine::Progress;
 use knock_core::time::Timestamp;
 
@@ -73,23 +73,13 @@ impl Recall {
 
     /// The doors are others now: what was at a door that did not change is at its new place.
     pub(super) fn follow(&mut self, before: &[Door], now: &[Door]) {
-        let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (place, door) in now.iter().enumerate().rev() {
-            places.entry(&door.name).or_default().push(place);
-        }
-        let mut moved = BTreeMap::new();
-        for (from, old) in before.iter().enumerate() {
-            let Some(alike) = places.get_mut(old.name.as_str()) else {
-                continue;
-            };
-            let same = |place: &usize| now.get(*place).is_some_and(|d| d.trigger == old.trigger);
-            if let Some(found) = alike.iter().rposition(same) {
-                moved.insert(from, alike.remove(found));
-            }
-        }
+        let before = before
+            .iter()
+            .map(|door| (door.name.as_str(), &door.trigger));
+        let places = successors(before, now);
         let place = |id: DoorId| {
-            let place = moved.get(&usize::from(id.0))?;
-            u16::try_from(*place).ok().map(DoorId)
+            let place = places.get(usize::from(id.0)).copied().flatten();
+            place.map(DoorId)
         };
         let attempts = std::mem::take(&mut self.attempts);
         self.ends.clear();
