@@ -45,12 +45,7 @@ fn door(u: &mut Unstructured<'_>) -> Result<Door> {
             strict: u.ratio(1, 8)?,
             cooldown: Duration::from_millis(u64::from(cooldown) * 16),
         },
-        action: Action {
-            v4: None,
-            v6: None,
-            cmd_timeout: Duration::ZERO,
-            user: None,
-        },
+        action: Action::default(),
     })
 }
 

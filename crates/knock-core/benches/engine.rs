@@ -406,12 +406,7 @@ fn doors(count: u16) -> Vec<Door> {
                     strict: false,
                     cooldown: Duration::ZERO,
                 },
-                action: Action {
-                    v4: None,
-                    v6: None,
-                    cmd_timeout: Duration::ZERO,
-                    user: None,
-                },
+                action: Action::default(),
             })
         })
         .collect()

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use crate::flags::FlagMatch;
 use crate::sequence::Sequence;
+use crate::service::Service;
 use crate::target::Target;
 use crate::template::Template;
 
@@ -64,6 +65,71 @@ pub struct Action {
     pub cmd_timeout: Duration,
     /// The account that the commands run as; `None` for the daemon's own.
     pub user: Option<String>,
+    /// What an opening while the source's door is still open does with the commands.
+    pub reopen: Reopen,
+    /// What the kernel opens and closes by itself, without a command.
+    pub native: Option<Native>,
+    /// Whose grants for the same source an opening takes back.
+    pub close: Option<Closing>,
+}
+
+/// What an opening of a door with commands does that is still open for the source (`reopen`).
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub enum Reopen {
+    /// Runs both commands again, as the original does.
+    #[default]
+    Run,
+    /// Only moves the time of the stop command.
+    Extend,
+}
+
+/// What a native door opens (`open`): the gate keeps it shut for everybody else.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Native {
+    /// What the source may reach: at least one, at most [`Native::MAX_PORTS`] ports in all.
+    pub open: Vec<Service>,
+    /// For how long (`open_for`): from a second to [`Native::MAX_TIME`].
+    pub open_for: Duration,
+    /// For whom besides the source itself (`open_to`).
+    pub open_to: Widening,
+}
+
+impl Native {
+    /// The most ports of one door, all its services together: each is an element of its own in the
+    /// kernel's set.
+    pub const MAX_PORTS: usize = 1_024;
+
+    /// The longest time, a year: who wants more wants no door.
+    pub const MAX_TIME: Duration = Duration::from_secs(366 * 86_400);
+
+    /// Where nothing is said.
+    pub const DEFAULT_TIME: Duration = Duration::from_secs(30);
+}
+
+/// How many leading bits of the source's address count: the door opens for all addresses that share
+/// them.
+#[derive(Copy, Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Widening {
+    /// For IPv4: 1 to 32.
+    pub v4: u8,
+    /// For IPv6: 1 to 128.
+    pub v6: u8,
+}
+
+impl Default for Widening {
+    /// The source alone.
+    fn default() -> Self {
+        Self { v4: 32, v6: 128 }
+    }
+}
+
+/// The grants that an opening takes back (`close`, `kill`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Closing {
+    /// The name of the door (or doors) whose grants they are.
+    pub door: String,
+    /// Whether connections that came through the grant end too.
+    pub kill: bool,
 }
 
 /// The commands of one address family.
@@ -75,7 +141,25 @@ pub struct Commands {
     pub stop: Option<Template>,
 }
 
+/// Nothing happens.
+impl Default for Action {
+    fn default() -> Self {
+        Self {
+            v4: None,
+            v6: None,
+            cmd_timeout: Self::CMD_TIMEOUT,
+            user: None,
+            reopen: Reopen::default(),
+            native: None,
+            close: None,
+        }
+    }
+}
+
 impl Action {
+    /// The time from the start command to the stop command where nothing is said: the original's.
+    pub const CMD_TIMEOUT: Duration = Duration::from_secs(10);
+
     /// The commands for a knock from `source`, if any run for its family.
     #[must_use]
     pub const fn for_source(&self, source: IpAddr) -> Option<&Commands> {

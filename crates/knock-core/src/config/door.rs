@@ -15,8 +15,6 @@ use crate::template::Template;
 
 /// The original's default.
 const SEQ_TIMEOUT: Duration = Duration::from_secs(25);
-/// The original's default.
-const CMD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a section has said so far.
 #[derive(Debug)]
@@ -73,7 +71,7 @@ impl DoorDraft {
             cooldown: Duration::ZERO,
             start: CommandPair::default(),
             stop: CommandPair::default(),
-            cmd_timeout: CMD_TIMEOUT,
+            cmd_timeout: Action::CMD_TIMEOUT,
             user: None,
         }
     }
@@ -87,6 +85,7 @@ impl DoorDraft {
             v6: commands(self.start.for_v6(), self.stop.for_v6()),
             cmd_timeout: self.cmd_timeout,
             user: self.user,
+            ..Action::default()
         };
         let places = DoorPlaces {
             header: self.header,

@@ -141,6 +141,7 @@ fn door() -> impl Strategy<Value = Door> {
             v6,
             cmd_timeout,
             user,
+            ..Action::default()
         },
     );
     let name = text().prop_filter("a door", |name| name != "options");

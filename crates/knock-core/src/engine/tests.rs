@@ -32,12 +32,7 @@ pub(super) fn door(name: &str, steps: &[Step]) -> Door {
             strict: false,
             cooldown: Duration::ZERO,
         },
-        action: Action {
-            v4: None,
-            v6: None,
-            cmd_timeout: Duration::from_secs(10),
-            user: None,
-        },
+        action: Action::default(),
     }
 }
 

@@ -6,7 +6,6 @@
 use std::hash::Hasher as _;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use knock_core::door::{Action, Door, DoorId, SequenceSource, Trigger};
 use knock_core::engine::Progress;
@@ -280,12 +279,7 @@ fn read_door(from: &mut Reader<'_>) -> Result<Door, Malformed> {
             strict: from.switch()?,
             cooldown: from.duration()?,
         },
-        action: Action {
-            v4: None,
-            v6: None,
-            cmd_timeout: Duration::ZERO,
-            user: None,
-        },
+        action: Action::default(),
     })
 }
 
