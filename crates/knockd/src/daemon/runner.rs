@@ -1,9 +1,10 @@
 //! Runs commands: `/bin/sh -c`, each in a process group of its own, with nothing of the daemon's
 //! but its standard output and error.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, Uid, User};
@@ -14,9 +15,11 @@ use crate::keeper::{End, Job, JobId, Occasion};
 use crate::log::{Level, Line};
 
 /// The commands that run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Runner {
     running: Vec<Running>,
+    /// What every command reads. To open it anew costs as much as the rest of a start.
+    nothing: File,
 }
 
 #[derive(Debug)]
@@ -35,9 +38,17 @@ pub(super) struct Ended {
 }
 
 impl Runner {
+    /// Nothing runs.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            running: Vec::new(),
+            nothing: File::open("/dev/null")?,
+        })
+    }
+
     /// Starts a command. If that fails, the line says why.
     pub(super) fn start(&mut self, job: &Job) -> Result<(), Line> {
-        let spawned = command(job).and_then(|mut command| command.spawn());
+        let spawned = self.command(job).and_then(|mut command| command.spawn());
         match spawned {
             Ok(child) => {
                 self.running.push(Running {
@@ -94,6 +105,33 @@ impl Runner {
         }
     }
 
+    fn command(&self, job: &Job) -> io::Result<Command> {
+        let family = if job.source.is_ipv4() {
+            "inet"
+        } else {
+            "inet6"
+        };
+        let event = match job.occasion {
+            Occasion::Start => "start",
+            Occasion::Stop => "stop",
+        };
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", job.command.as_str()])
+            .stdin(self.nothing.try_clone()?)
+            .process_group(0)
+            .env_remove(background::MARK)
+            .env_remove("NOTIFY_SOCKET")
+            .env("KNOCK_IP", job.source.to_string())
+            .env("KNOCK_DOOR", &job.door.name)
+            .env("KNOCK_FAMILY", family)
+            .env("KNOCK_EVENT", event);
+        if let Some(name) = &job.door.action.user {
+            run_as(&mut command, name)?;
+        }
+        Ok(command)
+    }
+
     fn is_command(&self, pid: Pid) -> bool {
         let mut ids = self.running.iter().map(|running| running.child.id());
         ids.any(|id| is(pid, Some(id)))
@@ -110,33 +148,6 @@ fn end_of(status: ExitStatus) -> End {
         (None, Some(signal)) => End::Killed(signal),
         (None, None) => End::Exited(0),
     }
-}
-
-fn command(job: &Job) -> io::Result<Command> {
-    let family = if job.source.is_ipv4() {
-        "inet"
-    } else {
-        "inet6"
-    };
-    let event = match job.occasion {
-        Occasion::Start => "start",
-        Occasion::Stop => "stop",
-    };
-    let mut command = Command::new("/bin/sh");
-    command
-        .args(["-c", job.command.as_str()])
-        .stdin(Stdio::null())
-        .process_group(0)
-        .env_remove(background::MARK)
-        .env_remove("NOTIFY_SOCKET")
-        .env("KNOCK_IP", job.source.to_string())
-        .env("KNOCK_DOOR", &job.door.name)
-        .env("KNOCK_FAMILY", family)
-        .env("KNOCK_EVENT", event);
-    if let Some(name) = &job.door.action.user {
-        run_as(&mut command, name)?;
-    }
-    Ok(command)
 }
 
 /// Lets `command` run as the account `name`, or with the user id that it is, in that account's

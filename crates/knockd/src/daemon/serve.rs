@@ -107,6 +107,7 @@ impl Daemon {
         let powers_left = confinement::leaves_powers_to_commands(&settings, doors.now());
         let scribe = Scribe::open(settings.log.clone(), settings.cli.lookup);
         let scribe = scribe.map_err(|error| Failure::System("look up names", error))?;
+        let runner = Runner::new().map_err(|error| Failure::System("open /dev/null", error))?;
         let mut daemon = Self {
             keeper: Keeper::new(Limits {
                 commands: settings.max_commands,
@@ -115,7 +116,7 @@ impl Daemon {
             doors,
             one_time,
             side,
-            runner: Runner::default(),
+            runner,
             scribe,
             signals,
             pidfile: None,
