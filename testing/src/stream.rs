@@ -27,9 +27,10 @@ const END_PORT: u16 = 65_000;
 /// The name of the door that the last packet opens.
 pub const END_DOOR: &str = "end";
 
-/// The most first steps of a stream. Ours lets a burst of about a hundred lines through, of first
-/// steps and of attempts broken at their first step together.
-const FIRST_STEPS: usize = 40;
+/// The most first steps and later steps of a stream that succeed: ours lets a burst of 40 and of
+/// 50 such lines through (`knockd/src/listener/limit.rs`).
+const FIRST_STEPS: usize = 36;
+const LATER_STEPS: usize = 45;
 
 const FLAGS: [&str; 7] = ["", "", "syn", "syn", "syn,!ack", "!syn", "fin,psh,urg"];
 
@@ -61,20 +62,24 @@ impl Stream {
             }
         }
         let mut stream = Self { doors, knocks };
-        stream.bound_first_steps();
+        stream.bound_steps();
         stream
     }
 
-    /// Ours writes no more than a burst of first-step lines, since any stranger can cause them.
-    fn bound_first_steps(&mut self) {
-        let first = |mark: &Mark| mark.what == What::Stage(1);
+    /// Ours writes no more than bursts of lines, since any stranger can cause them.
+    fn bound_steps(&mut self) {
         loop {
             let marks = Model::judge(&self.doors, Differences::ALL, &self.knocks);
-            let over = marks.iter().filter(|m| first(m)).count();
-            if over <= FIRST_STEPS {
+            let first = marks.iter().filter(|m| m.what == What::Stage(1)).count();
+            let steps = |m: &&Mark| matches!(m.what, What::Stage(_));
+            let later = marks.iter().filter(steps).count() - first;
+            let over = first
+                .saturating_sub(FIRST_STEPS)
+                .max(later.saturating_sub(LATER_STEPS));
+            if over == 0 {
                 return;
             }
-            let less = self.knocks.len() - (over - FIRST_STEPS).min(self.knocks.len());
+            let less = self.knocks.len() - over.min(self.knocks.len());
             self.knocks.truncate(less);
         }
     }

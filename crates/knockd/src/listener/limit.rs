@@ -24,12 +24,18 @@ pub(super) struct Limiter {
 const OPENINGS: u32 = 8192;
 const OPENING_PERIOD: Duration = Duration::from_micros(500);
 
+/// A flood of both, and the line that counts the rest, stay below ten lines a second over any
+/// twenty: (40 + 50) / 20 + 2 + 2 + 1.
+const FIRST_STEPS: u32 = 40;
+const LATER_STEPS: u32 = 50;
+const STEP_PERIOD: Duration = Duration::from_millis(500);
+
 impl Limiter {
     pub(super) fn new() -> Self {
         Self {
             openings: Bucket::new(OPENINGS, OPENING_PERIOD),
-            first_steps: Bucket::new(100, Duration::from_millis(250)),
-            later_steps: Bucket::new(100, Duration::from_millis(250)),
+            first_steps: Bucket::new(FIRST_STEPS, STEP_PERIOD),
+            later_steps: Bucket::new(LATER_STEPS, STEP_PERIOD),
             wrong_knocks: Bucket::new(100, Duration::from_millis(100)),
             dumps: Bucket::new(1000, Duration::from_millis(5)),
             left_out: LeftOut::new(),
@@ -95,13 +101,26 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_goes_out_and_then_four_a_second() {
+    fn a_burst_goes_out_and_then_two_a_second() {
         let mut limiter = Limiter::new();
-        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 5_000), 100);
-        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_000), 4);
-        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_200), 0);
-        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_250), 1);
-        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 3_600_000), 100);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 5_000), 40);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_000), 2);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_400), 0);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 6_500), 1);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 1000, 3_600_000), 40);
+    }
+
+    #[test]
+    fn a_flood_of_every_step_is_at_most_ten_lines_a_second_with_those_that_count_the_rest() {
+        let mut limiter = Limiter::new();
+        let mut lines = 0;
+        for at in (0..20_000).step_by(10) {
+            lines += allowed(&mut limiter, &STAGE_1, 10, at);
+            lines += allowed(&mut limiter, &ReportKind::Stage(2), 10, at);
+            let said = limiter.poll_left_out(Timestamp::from_millis(at));
+            lines += usize::from(said.is_some());
+        }
+        assert!((180..=200).contains(&lines), "{lines}");
     }
 
     #[test]
@@ -119,14 +138,14 @@ mod tests {
         let by = knock_core::sequence::Step::tcp(1);
         let wrong = ReportKind::Broken { stage: 1, by };
         assert_eq!(allowed(&mut limiter, &wrong, 1_000, 0), 100);
-        assert_eq!(allowed(&mut limiter, &STAGE_1, 100, 0), 100);
+        assert_eq!(allowed(&mut limiter, &STAGE_1, 100, 0), 40);
     }
 
     #[test]
     fn what_was_left_out_is_said_once_a_second_and_in_full() {
         let mut limiter = Limiter::new();
         assert_eq!(limiter.poll_timeout(), None);
-        allowed(&mut limiter, &STAGE_1, 150, 1_000);
+        allowed(&mut limiter, &STAGE_1, 90, 1_000);
         assert_eq!(
             limiter.poll_left_out(Timestamp::from_millis(1_000)),
             Some(50)
