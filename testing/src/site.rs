@@ -110,6 +110,12 @@ impl Site {
         log.lines().filter(|line| line.ends_with(&text)).count()
     }
 
+    /// The daemon's process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.daemon.id()
+    }
+
     /// Waits until the daemon has seen everything that the client has sent it before now; `server`
     /// is an address that the client reaches.
     ///

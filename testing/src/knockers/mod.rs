@@ -3,6 +3,7 @@
 
 mod clients;
 mod crowds;
+mod deaths;
 mod endings;
 mod floods;
 mod links;
@@ -117,6 +118,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(endings::scenarios());
     all.extend(stress::scenarios());
     all.extend(floods::scenarios());
+    all.extend(deaths::scenarios());
     all.extend(crowds::scenarios());
     all.extend(clients::scenarios());
     all.extend(links::scenarios());
