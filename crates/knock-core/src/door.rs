@@ -99,6 +99,9 @@ impl Native {
     /// kernel's set.
     pub const MAX_PORTS: usize = 1_024;
 
+    /// The shortest time: the kernel counts such times roughly.
+    pub const MIN_TIME: Duration = Duration::from_secs(1);
+
     /// The longest time, a year: who wants more wants no door.
     pub const MAX_TIME: Duration = Duration::from_secs(366 * 86_400);
 
@@ -211,4 +214,24 @@ pub fn successors<'a>(
         }
     }
     successors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn what_a_door_opens_is_no_matter_for_its_successor() {
+        let doors = |text: &str| parse(text.as_bytes(), &|_, _| None).config.unwrap().doors;
+        let before = doors("[A]\nsequence = 1,2\nopen = tcp/22\n[B]\nsequence = 3\n");
+        let now = doors(
+            "[B]\nsequence = 3\nclose = A\nkill\n\
+             [A]\nsequence = 1,2\nopen = udp/9\nopen_for = 1m\n",
+        );
+        let before = before
+            .iter()
+            .map(|door| (door.name.as_str(), &door.trigger));
+        assert_eq!(successors(before, &now), [Some(1), Some(0)]);
+    }
 }

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::sequence::Protocol;
+
 /// What a native door guards and opens.
 #[derive(Copy, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Service {
@@ -12,6 +14,38 @@ pub enum Service {
     /// Echo requests ("ping") of ICMP and of ICMPv6. What else they carry (errors, neighbour
     /// discovery) is never guarded: networks need it.
     Icmp,
+}
+
+impl Service {
+    /// The service of `protocol` at `ports`.
+    #[must_use]
+    pub const fn at(protocol: Protocol, ports: Ports) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp(ports),
+            Protocol::Udp => Self::Udp(ports),
+        }
+    }
+
+    /// Protocol and ports, of one that has ports.
+    #[must_use]
+    pub const fn ports(self) -> Option<(Protocol, Ports)> {
+        match self {
+            Self::Tcp(ports) => Some((Protocol::Tcp, ports)),
+            Self::Udp(ports) => Some((Protocol::Udp, ports)),
+            Self::Icmp => None,
+        }
+    }
+
+    /// All of both, as one service, if they have something in common.
+    #[must_use]
+    pub fn union(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Tcp(a), Self::Tcp(b)) => a.union(b).map(Self::Tcp),
+            (Self::Udp(a), Self::Udp(b)) => a.union(b).map(Self::Udp),
+            (Self::Icmp, Self::Icmp) => Some(Self::Icmp),
+            _ => None,
+        }
+    }
 }
 
 /// One port, or several in a row. Port 0 is none: nothing can listen there.
@@ -30,6 +64,28 @@ impl Ports {
             return None;
         }
         Some(Self { first, last })
+    }
+
+    /// The lowest.
+    #[must_use]
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    /// The highest.
+    #[must_use]
+    pub const fn last(self) -> u16 {
+        self.last
+    }
+
+    /// All of both in a row, if they have a port in common.
+    #[must_use]
+    pub fn union(self, other: Self) -> Option<Self> {
+        let apart = self.last < other.first || other.last < self.first;
+        (!apart).then(|| Self {
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        })
     }
 
     /// Each of them, ascending.

@@ -1,5 +1,6 @@
 //! The engine's clock, which is an argument everywhere.
 
+use core::fmt;
 use core::time::Duration;
 
 /// A point on the engine's clock: nanoseconds since an origin that the caller chose.
@@ -42,5 +43,42 @@ impl Timestamp {
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A time as `knockd.conf` writes it, in the largest unit that leaves no rest: `30s`, `1500ms`.
+#[derive(Copy, Clone, Debug)]
+pub struct InUnits(pub Duration);
+
+impl fmt::Display for InUnits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s")];
+        let millis = self.0.as_millis();
+        let whole = |(size, _): &(u128, &str)| millis >= *size && millis.is_multiple_of(*size);
+        match units.into_iter().find(whole) {
+            Some((size, unit)) => write!(f, "{}{unit}", millis / size),
+            None if millis == 0 => f.write_str("0s"),
+            None => write!(f, "{millis}ms"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_time_has_the_largest_unit_that_leaves_no_rest() {
+        for (millis, text) in [
+            (0, "0s"),
+            (1500, "1500ms"),
+            (30_000, "30s"),
+            (90_000, "90s"),
+            (120_000, "2m"),
+            (7_200_000, "2h"),
+        ] {
+            assert_eq!(InUnits(Duration::from_millis(millis)).to_string(), text);
+        }
     }
 }

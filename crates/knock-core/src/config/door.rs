@@ -8,8 +8,11 @@ use core::time::Duration;
 use super::keys::Key;
 use super::report::Report;
 use super::{DoorPlaces, KeyPlace};
-use crate::door::{Action, Commands, Door, SequenceSource, Trigger};
+use crate::door::{
+    Action, Closing, Commands, Door, Native, Reopen, SequenceSource, Trigger, Widening,
+};
 use crate::flags::FlagMatch;
+use crate::service::Service;
 use crate::target::Target;
 use crate::template::Template;
 
@@ -34,6 +37,12 @@ pub(super) struct DoorDraft {
     pub(super) start: CommandPair,
     pub(super) stop: CommandPair,
     pub(super) cmd_timeout: Duration,
+    pub(super) reopen: Reopen,
+    pub(super) open: Option<Vec<Service>>,
+    pub(super) open_for: Duration,
+    pub(super) open_to: Widening,
+    pub(super) close: Option<String>,
+    pub(super) kill: bool,
     pub(super) user: Option<String>,
 }
 
@@ -72,6 +81,12 @@ impl DoorDraft {
             start: CommandPair::default(),
             stop: CommandPair::default(),
             cmd_timeout: Action::CMD_TIMEOUT,
+            reopen: Reopen::default(),
+            open: None,
+            open_for: Native::DEFAULT_TIME,
+            open_to: Widening::default(),
+            close: None,
+            kill: false,
             user: None,
         }
     }
@@ -80,12 +95,21 @@ impl DoorDraft {
     /// noted unless it was given and wrong.
     pub(super) fn finish(self, strict: bool, report: &mut Report) -> (Option<Door>, DoorPlaces) {
         self.note_idle_stop(report);
+        self.note_meaningless(report);
+        let native = self.open.map(|open| Native {
+            open,
+            open_for: self.open_for,
+            open_to: self.open_to,
+        });
+        let kill = self.kill;
         let action = Action {
             v4: commands(self.start.for_v4(), self.stop.for_v4()),
             v6: commands(self.start.for_v6(), self.stop.for_v6()),
             cmd_timeout: self.cmd_timeout,
             user: self.user,
-            ..Action::default()
+            reopen: self.reopen,
+            native,
+            close: self.close.map(|door| Closing { door, kill }),
         };
         let places = DoorPlaces {
             header: self.header,
@@ -135,6 +159,61 @@ impl DoorDraft {
                     "a door whose start command is missing or empty runs nothing",
                 );
             }
+        }
+    }
+}
+
+impl DoorDraft {
+    /// Keys that say something about what the door does not do. A line that is lost may have done
+    /// it.
+    fn note_meaningless(&self, report: &mut Report) {
+        if self.suspect {
+            return;
+        }
+        let has = |key| self.keys.iter().any(|place| place.key == key);
+        let (opens, closes) = (has(Key::Open), has(Key::Close));
+        let any = |pair: &CommandPair| pair.for_v4().is_some() || pair.for_v6().is_some();
+        let (starts, stops) = (any(&self.start), any(&self.start) && any(&self.stop));
+        for place in &self.keys {
+            let (message, expected, help) = match place.key {
+                Key::OpenFor if !opens => (
+                    "this has no meaning in a door without `open`",
+                    "`open` in the same door",
+                    "a stop command runs after `cmd_timeout`",
+                ),
+                Key::OpenTo if !opens => (
+                    "this has no meaning in a door without `open`",
+                    "`open` in the same door",
+                    "a command has the address of who knocked, as %IP%",
+                ),
+                Key::CmdTimeout if opens && !starts => (
+                    "this says nothing of how long `open` opens",
+                    "`open_for`",
+                    "it is the time from a start command to its stop command",
+                ),
+                Key::Reopen if !starts => (
+                    "this has no meaning in a door without commands",
+                    "`start_command` and `stop_command` in the same door",
+                    "a knock at an open door always extends what `open` has opened",
+                ),
+                Key::Reopen if self.reopen == Reopen::Extend && !stops => (
+                    "without a stop command there is no time to extend",
+                    "`stop_command` in the same door",
+                    "such a door is never open, and each knock runs its command",
+                ),
+                // Who writes this believes that connections end, which they would not.
+                Key::Kill if self.kill && !closes => {
+                    report.error(
+                        place.line.clone(),
+                        "`kill` ends no connection in a door without `close`",
+                        "`close` and the name of a door beside it",
+                        "connections live on when the time of a door is over",
+                    );
+                    continue;
+                }
+                _ => continue,
+            };
+            report.warn(place.line.clone(), message, expected, help);
         }
     }
 }

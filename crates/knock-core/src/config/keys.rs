@@ -1,7 +1,10 @@
 //! The table of keys: every fact about a key of `knockd.conf`, said once. The parser reads it,
 //! `knockctl check` reads it, and the manual page is tested against it.
 
-use super::suggest;
+use core::time::Duration;
+
+use super::{JournalPlace, suggest};
+use crate::door::Native;
 
 /// A key of `knockd.conf`, whatever its spelling.
 #[derive(Copy, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -16,6 +19,8 @@ pub enum Key {
     MaxAttempts,
     MaxCommands,
     Sandbox,
+    OnStop,
+    Journal,
     Strict,
     Sequence,
     OneTimeSequences,
@@ -28,6 +33,12 @@ pub enum Key {
     CmdTimeout,
     StopCommand,
     StopCommand6,
+    Reopen,
+    Open,
+    OpenFor,
+    OpenTo,
+    Close,
+    Kill,
     User,
 }
 
@@ -67,6 +78,13 @@ pub enum Shape {
         /// Whether less than nothing is read as nothing, with a warning.
         negative_is_zero: bool,
     },
+    /// A time within these bounds.
+    Within {
+        /// The shortest.
+        min: Duration,
+        /// The longest.
+        max: Duration,
+    },
     /// TCP flags with commas between them.
     Flags,
     /// Addresses or networks with commas between them.
@@ -75,6 +93,14 @@ pub enum Shape {
     Command,
     /// The name or number of an account.
     Account,
+    /// Protocols and their ports with commas between them.
+    Services,
+    /// A prefix of IPv4, of IPv6, or both with a comma between them.
+    Prefixes,
+    /// The name of a door, taken as it stands.
+    Door,
+    /// A file name from `/` on, taken as it stands, or `off`.
+    PathOrOff,
 }
 
 impl Shape {
@@ -102,6 +128,11 @@ impl Shape {
             Self::Targets => "addresses or networks, such as 192.0.2.1 or 2001:db8::/64",
             Self::Command => "a command for /bin/sh",
             Self::Account => "the name of an account",
+            Self::Within { .. } => "a time that is neither too short nor too long",
+            Self::Services => "protocols with their ports, such as tcp/22, udp/8000-8010 or icmp",
+            Self::Prefixes => "prefixes, such as /24 for IPv4 and /64 for IPv6",
+            Self::Door => "the name of another door that has `open`",
+            Self::PathOrOff => "the path of a file, from / on, or off",
         }
     }
 }
@@ -150,9 +181,15 @@ const TIME: Shape = Shape::Duration {
 const TIME_OR_LESS: Shape = Shape::Duration {
     negative_is_zero: true,
 };
+const OPEN_TIME: Shape = Shape::Within {
+    min: Native::MIN_TIME,
+    max: Native::MAX_TIME,
+};
 const FORMATS: Shape = Shape::Choice(&["classic", "rfc3339", "json"]);
 const LEVELS: Shape = Shape::Choice(&["info", "debug"]);
 const SANDBOX: Shape = Shape::Choice(&["on", "require", "off"]);
+const ON_STOP: Shape = Shape::Choice(&["close", "keep"]);
+const REOPEN: Shape = Shape::Choice(&["run", "extend"]);
 const ATTEMPTS: Shape = Shape::Number {
     min: 1,
     max: 4_194_304,
@@ -180,6 +217,10 @@ pub static KEYS: &[KeySpec] = &[
         ("64", "commands that run at once")),
     row(Key::Sandbox, "sandbox", &[], Place::Options, SANDBOX,
         ("on", "how the process that reads packets is confined")),
+    row(Key::OnStop, "on_stop", &[], Place::Options, ON_STOP,
+        ("close", "what becomes of open doors when the daemon stops")),
+    row(Key::Journal, "journal", &[], Place::Options, Shape::PathOrOff,
+        (JournalPlace::USUAL, "where it is written what is to be closed again")),
     row(Key::Strict, "strict", &[], Place::Both, Shape::Switch,
         ("no", "let any other port of ours break an attempt")),
     row(Key::Sequence, "sequence", &[], Place::Door, Shape::Sequence,
@@ -202,6 +243,18 @@ pub static KEYS: &[KeySpec] = &[
         ("none", "run when the time is over")),
     row(Key::StopCommand6, "stop_command_6", &[], Place::Door, Shape::Command,
         ("stop_command", "run instead when the knock came over IPv6")),
+    row(Key::Reopen, "reopen", &[], Place::Door, REOPEN,
+        ("run", "what a knock at an open door does with the commands")),
+    row(Key::Open, "open", &[], Place::Door, Shape::Services,
+        ("nothing", "what the kernel opens for who knocked, and keeps shut for all others")),
+    row(Key::OpenFor, "open_for", &[], Place::Door, OPEN_TIME,
+        ("30", "how long that is open")),
+    row(Key::OpenTo, "open_to", &[], Place::Door, Shape::Prefixes,
+        ("/32, /128", "how many leading bits of the address of who knocked count")),
+    row(Key::Close, "close", &[], Place::Door, Shape::Door,
+        ("none", "close for who knocked what this other door has opened")),
+    row(Key::Kill, "kill", &[], Place::Door, Shape::Switch,
+        ("no", "end connections too with `close`")),
     row(Key::Cooldown, "cooldown", &[], Place::Door, TIME,
         ("0", "how long after an opening the same source cannot open the door again")),
     row(Key::User, "user", &[], Place::Both, Shape::Account,

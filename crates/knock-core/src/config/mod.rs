@@ -3,9 +3,13 @@
 //! Promise: any bytes give an answer; all mistakes of a file are reported at once, in their order;
 //! a file that the original understood as it was meant is understood likewise.
 
+mod closing;
 mod door;
+pub mod guard;
 pub mod keys;
 mod lint;
+mod open;
+mod prefixes;
 mod reader;
 mod report;
 mod steps;
@@ -61,6 +65,10 @@ pub struct Options {
     pub user: Option<String>,
     /// `sandbox`.
     pub sandbox: Sandbox,
+    /// `on_stop`.
+    pub on_stop: OnStop,
+    /// `journal`.
+    pub journal: JournalPlace,
 }
 
 impl Default for Options {
@@ -76,6 +84,8 @@ impl Default for Options {
             max_commands: 64,
             user: None,
             sandbox: Sandbox::On,
+            on_stop: OnStop::Close,
+            journal: JournalPlace::Usual,
         }
     }
 }
@@ -102,6 +112,43 @@ pub enum Sandbox {
     Require,
     /// Not at all.
     Off,
+}
+
+/// What becomes of open doors when the daemon stops.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum OnStop {
+    /// All are closed at once.
+    #[default]
+    Close,
+    /// They stay open until their time is over; what is then owed is done by the next daemon.
+    Keep,
+}
+
+/// Where the journal of grants is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum JournalPlace {
+    /// Nothing was said: at [`JournalPlace::USUAL`], if it can be there.
+    #[default]
+    Usual,
+    /// At this path, which begins with `/`.
+    At(String),
+    /// There is none.
+    Off,
+}
+
+impl JournalPlace {
+    /// Where it is if nothing is said.
+    pub const USUAL: &'static str = "/var/lib/knockd/journal";
+
+    /// Its path, if there is to be one.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Usual => Some(Self::USUAL),
+            Self::At(path) => Some(path),
+            Self::Off => None,
+        }
+    }
 }
 
 /// How much is logged.

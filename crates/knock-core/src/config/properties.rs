@@ -2,14 +2,17 @@
 
 use super::keys::KEYS;
 use super::*;
-use crate::door::{Action, Commands, SequenceSource, Trigger};
+use crate::door::{Action, Closing, Commands, Native, Reopen, SequenceSource, Trigger, Widening};
 use crate::flags::{FlagMatch, TcpFlags};
 use crate::sequence::{Sequence, Step};
+use crate::service::{Ports, Service};
 use crate::target::Target;
 use crate::template::Template;
+use crate::time::InUnits;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString;
+use alloc::vec;
 use core::fmt::{Display, Write};
 use core::net::IpAddr;
 use core::time::Duration;
@@ -39,6 +42,10 @@ fn check(bytes: &[u8]) {
     }
     if let Some(config) = &parsed.config {
         assert_eq!(config.doors.len(), parsed.places.doors.len());
+        config
+            .doors
+            .iter()
+            .for_each(|door| check_native(door, config));
         let lints = lint(config, &parsed.places);
         spans.extend(lints.into_iter().map(|d| d.span));
     }
@@ -48,6 +55,26 @@ fn check(bytes: &[u8]) {
             "{span:?} of {}",
             bytes.len()
         );
+    }
+}
+
+/// What the types of a native door promise, whatever was written.
+fn check_native(door: &Door, config: &Config) {
+    if let Some(native) = &door.action.native {
+        let ports = native.open.iter().filter_map(|service| service.ports());
+        let count: usize = ports.map(|(_, ports)| ports.count()).sum();
+        assert!(count <= Native::MAX_PORTS && !native.open.is_empty());
+        assert!((Native::MIN_TIME..=Native::MAX_TIME).contains(&native.open_for));
+        let Widening { v4, v6 } = native.open_to;
+        assert!((1..=32).contains(&v4) && (1..=128).contains(&v6));
+        for (i, a) in native.open.iter().enumerate() {
+            let mut others = native.open.iter().skip(i + 1);
+            assert!(others.all(|b| a.union(*b).is_none()), "{native:?}");
+        }
+    }
+    if let Some(closing) = &door.action.close {
+        let mut named = config.doors.iter().filter(|d| d.name == closing.door);
+        assert!(named.any(|d| d.action.native.is_some()));
     }
 }
 
@@ -61,6 +88,9 @@ fn line() -> impl Strategy<Value = String> {
         "!?(fin|syn|rst|psh|ack|urg|ece)",
         "(yes|no|json|debug|any|eth0)",
         "[0-9.:a-f]{1,12}(/[0-9]{1,3})?",
+        "(tcp|UDP|icmp|ssh|)[/: ]?[0-9]{0,5}[-/:]?[0-9]{0,5}",
+        "/?[0-9]{0,3}",
+        "(A|B|off|keep|run|extend|/j)",
         "(iptables|nft|-A|INPUT|%IP%|%ip%|add|\"|;|#)",
         "\\PC{0,5}",
     ];
@@ -134,14 +164,48 @@ fn commands() -> impl Strategy<Value = Option<Commands>> {
     }))
 }
 
+fn service() -> impl Strategy<Value = Service> {
+    let ports = (1..=u16::MAX, 0..100_u16)
+        .prop_map(|(first, more)| Ports::new(first, first.saturating_add(more)).unwrap());
+    prop_oneof![
+        4 => ports.clone().prop_map(Service::Tcp),
+        4 => ports.prop_map(Service::Udp),
+        1 => Just(Service::Icmp),
+    ]
+}
+
+fn native() -> impl Strategy<Value = Native> {
+    let open = prop::collection::vec(service(), 1..8).prop_map(|all| {
+        let mut open: Vec<Service> = Vec::new();
+        for service in all {
+            if open.iter().all(|other| other.union(service).is_none()) {
+                open.push(service);
+            }
+        }
+        open
+    });
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap();
+    let time = millis(Native::MIN_TIME)..=millis(Native::MAX_TIME);
+    // A shorter prefix of IPv6 cannot be written.
+    (open, time, 1..=32_u8, 33..=128_u8).prop_map(|(open, millis, v4, v6)| Native {
+        open,
+        open_for: Duration::from_millis(millis),
+        open_to: Widening { v4, v6 },
+    })
+}
+
 fn door() -> impl Strategy<Value = Door> {
-    let action = (commands(), commands(), time(), of("[a-z][a-z0-9-]{0,10}")).prop_map(
-        |(v4, v6, cmd_timeout, user)| Action {
+    let reopen = prop::sample::select(&[Reopen::Run, Reopen::Extend]);
+    let user = of("[a-z][a-z0-9-]{0,10}");
+    let action = (commands(), commands(), time(), user, reopen, of(native())).prop_map(
+        |(v4, v6, cmd_timeout, user, reopen, native)| Action {
             v4,
             v6,
             cmd_timeout,
             user,
-            ..Action::default()
+            reopen,
+            native,
+            close: None,
         },
     );
     let name = text().prop_filter("a door", |name| name != "options");
@@ -152,6 +216,30 @@ fn door() -> impl Strategy<Value = Door> {
     })
 }
 
+/// Doors, some of which close others.
+fn doors(most: usize) -> impl Strategy<Value = Vec<Door>> {
+    let close = of((any::<prop::sample::Index>(), any::<bool>()));
+    prop::collection::vec((door(), close), 0..most).prop_map(|drawn| {
+        let (mut doors, closes): (Vec<Door>, Vec<_>) = drawn.into_iter().unzip();
+        let is_native = |door: &&Door| door.action.native.is_some();
+        let natives: Vec<String> = doors
+            .iter()
+            .filter(is_native)
+            .map(|door| door.name.clone())
+            .collect();
+        for (door, close) in doors.iter_mut().zip(closes) {
+            let Some((index, kill)) = close.filter(|_| !natives.is_empty()) else {
+                continue;
+            };
+            let other = natives[index.index(natives.len())].clone();
+            if other != door.name {
+                door.action.close = Some(Closing { door: other, kill });
+            }
+        }
+        doors
+    })
+}
+
 fn options() -> impl Strategy<Value = Options> {
     let names = prop::collection::btree_set("[a-z][a-z0-9]{0,14}", 0..4);
     let format = prop::sample::select(&[LogFormat::Classic, LogFormat::Rfc3339, LogFormat::Json]);
@@ -159,7 +247,13 @@ fn options() -> impl Strategy<Value = Options> {
     let path = || of("/[a-z/]{1,20}");
     let numbers = (1..=4_194_304_u32, 1..=1024_u32);
     let sandbox = prop::sample::select(&[Sandbox::On, Sandbox::Require, Sandbox::Off]);
-    let held = (of("[a-z_][a-z0-9-]{0,10}"), sandbox);
+    let stop = prop::sample::select(&[OnStop::Close, OnStop::Keep]);
+    let journal = prop_oneof![
+        Just(JournalPlace::Usual),
+        Just(JournalPlace::Off),
+        "/[a-z/]{1,20}".prop_map(JournalPlace::At),
+    ];
+    let held = (of("[a-z_][a-z0-9-]{0,10}"), sandbox, stop, journal);
     (
         any::<bool>(),
         path(),
@@ -182,6 +276,8 @@ fn options() -> impl Strategy<Value = Options> {
                 max_commands: numbers.1,
                 user: held.0,
                 sandbox: held.1,
+                on_stop: held.2,
+                journal: held.3,
             },
         )
 }
@@ -202,6 +298,12 @@ fn render(config: &Config) -> String {
     line("max_attempts", &options.max_attempts);
     line("max_commands", &options.max_commands);
     line("sandbox", &format!("{:?}", options.sandbox));
+    line("on_stop", &format!("{:?}", options.on_stop));
+    match &options.journal {
+        JournalPlace::Usual => {}
+        JournalPlace::At(path) => line("journal", path),
+        JournalPlace::Off => line("journal", &"OFF"),
+    }
     if let Some(user) = &options.user {
         line("user", user);
     }
@@ -247,6 +349,18 @@ fn render_door(door: &Door) -> String {
     if let Some(user) = &door.action.user {
         line("user", user);
     }
+    line("reopen", &format!("{:?}", door.action.reopen));
+    if let Some(native) = &door.action.native {
+        let open: Vec<String> = native.open.iter().map(ToString::to_string).collect();
+        line("open", &open.join(" , "));
+        line("open_for", &InUnits(native.open_for));
+        let Widening { v4, v6 } = native.open_to;
+        line("open_to", &format!("/{v4},/{v6}"));
+    }
+    if let Some(closing) = &door.action.close {
+        line("close", &closing.door);
+        line("kill", &if closing.kill { "yes" } else { "no" });
+    }
     for (suffix, commands) in [("", &door.action.v4), ("_6", &door.action.v6)] {
         let start = commands.as_ref().map(|c| c.start.to_string());
         let stop = commands.as_ref().and_then(|c| c.stop.as_ref());
@@ -279,7 +393,7 @@ proptest! {
 
     #[test]
     fn any_damage_to_a_file_has_an_answer(
-        config in (options(), prop::collection::vec(door(), 0..3)),
+        config in (options(), doors(3)),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {
@@ -294,7 +408,7 @@ proptest! {
     #[test]
     fn a_file_says_what_was_written(
         options in options(),
-        doors in prop::collection::vec(door(), 0..4),
+        doors in doors(4),
     ) {
         let config = Config { options, doors };
         let text = render(&config);

@@ -5,6 +5,7 @@ mod settings;
 use alloc::format;
 use alloc::vec::Vec;
 
+use super::closing;
 use super::door::DoorDraft;
 use super::keys::{self, Key, KeySpec, Shape};
 use super::report::Report;
@@ -353,6 +354,7 @@ impl<'a> Reader<'a> {
             options: self.options_keys,
             doors: Vec::with_capacity(self.doors.len()),
         };
+        closing::check(&self.doors, &mut self.report);
         for draft in self.doors {
             let (door, place) = draft.finish(self.strict, &mut self.report);
             doors.extend(door);

@@ -5,18 +5,22 @@ use alloc::vec::Vec;
 /// Longer words are nobody's slip of the pen; this also bounds the work.
 const MAX_WORD: usize = 32;
 
+/// No more letters may be wrong.
+const MAX_WRONG: usize = 3;
+
 /// The candidate nearest to `word` in any case, if it is near enough: a third of its letters may
 /// be wrong. Of several equally near the first is taken.
-pub(super) fn closest(
+pub(super) fn closest<'a>(
     word: &str,
-    candidates: impl Iterator<Item = &'static str>,
-) -> Option<&'static str> {
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     if word.len() > MAX_WORD {
         return None;
     }
     candidates
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= MAX_WRONG)
         .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3).min(3))
+        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3).min(MAX_WRONG))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

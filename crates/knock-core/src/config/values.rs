@@ -11,6 +11,7 @@ use super::suggest;
 use super::text::{Text, is_blank};
 use crate::flags::{FlagMatch, TcpFlags};
 use crate::target::{Target, TargetError};
+use crate::time::InUnits;
 
 /// The longest name of an interface: `IFNAMSIZ` of `linux/if.h`, without the final NUL.
 const MAX_INTERFACE: usize = 15;
@@ -23,6 +24,9 @@ pub(super) fn expected(shape: Shape) -> String {
     match shape {
         Shape::Choice(words) => one_of(words),
         Shape::Number { min, max } => format!("a number from {min} to {max}"),
+        Shape::Within { min, max } => {
+            format!("a time from {} to {}", InUnits(min), InUnits(max))
+        }
         shape => shape.expected().into(),
     }
 }
@@ -138,6 +142,27 @@ pub(super) fn duration(
     } else {
         Some(total)
     }
+}
+
+/// A time from `min` to `max`.
+pub(super) fn duration_within(
+    value: Text<'_>,
+    min: Duration,
+    max: Duration,
+    report: &mut Report,
+) -> Option<Duration> {
+    let time = duration(value, false, report)?;
+    if (min..=max).contains(&time) {
+        return Some(time);
+    }
+    let message = if time < min {
+        "the time is too short"
+    } else {
+        "the time is too long"
+    };
+    let expected = expected(Shape::Within { min, max });
+    report.error(value.span(), message, expected, ());
+    None
 }
 
 fn time_help(digits: &str, unit: &str) -> Option<String> {

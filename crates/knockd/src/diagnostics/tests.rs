@@ -198,6 +198,114 @@ target =
 }
 
 #[test]
+fn mistakes_of_what_a_door_opens() {
+    assert_snapshot!(rendered(
+        b"\
+[A]
+sequence = 7000
+open = 22/tcp, tcp:22, 22, ping, tcp/22-, tcp/-22, tcp/0, tcp/9-3, tcp
+[B]
+sequence = 7000
+open = ssh, tcp/shh, udp/ssh, tcp/65536, tcp/022, tcp/22:25, tcp/*, tcp/22/udp, tcp 22,
+[C]
+sequence = 7000
+open = sctp/22, tpc/22, any/53, icmp/8, /22, tcp/, \"tcp/22\", tcp/80 443, 80-90, wibble
+[D]
+sequence = 7000
+open = tcp/1-1000, udp/1-1000
+[E]
+sequence = 7000
+open = tcp/1-65535 # all
+[F]
+sequence = 7000
+open = tcp/22, tcp/20-25
+[G]
+sequence = 7000
+open =
+"
+    ));
+}
+
+#[test]
+fn mistakes_of_how_long_and_for_whom_a_door_opens() {
+    assert_snapshot!(rendered(
+        b"\
+[A]
+sequence = 7000
+open = icmp
+open_for = 500ms
+open_to = /0
+[B]
+sequence = 7000
+open = icmp
+open_for = 1 year
+open_to = 24, 192.0.2.0/24, 255.255.255.0, /129, /x,
+[C]
+sequence = 7000
+open = icmp
+open_for = 400 days
+open_to = /24, /32
+[D]
+sequence = 7000
+open = icmp
+open_for = 9000h
+open_to = /64, /33
+cmd_timeout = 60
+[E]
+sequence = 7000
+open_for = 1m
+open_to = /24
+reopen = extend
+kill = yes
+"
+    ));
+}
+
+#[test]
+fn mistakes_of_what_a_door_closes() {
+    assert_snapshot!(rendered(
+        b"\
+[options]
+on_stop = stay
+journal = none
+journal = knockd.journal
+journal = /var/lib/knockd/journal # grants
+[open ssh]
+sequence = 7000
+open = tcp/22
+close = open ssh
+[ web ]
+sequence = 7000
+open = tcp/80
+[log]
+sequence = 7000
+command = logger %IP%
+reopen = extend
+[A]
+sequence = 7000
+close = open-ssh
+[B]
+sequence = 7000
+close = web
+[C]
+sequence = 7000
+close = log
+[D]
+sequence = 7000
+close = [open ssh]
+[E]
+sequence = 7000
+close = open ssh # at once
+kill = perhaps
+reopen = no
+[F]
+sequence = 7000
+close =
+"
+    ));
+}
+
+#[test]
 fn bytes_that_are_no_text() {
     assert_snapshot!(rendered(
         b"# caf\xe9 in a comment is nobody's business\n\

@@ -7,9 +7,11 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::super::keys::{Key, KeySpec, Shape};
 use super::super::report::Report;
 use super::super::text::{Text, is_blank};
-use super::super::{LogFormat, LogLevel, Sandbox, steps, values};
+use super::super::{
+    JournalPlace, LogFormat, LogLevel, OnStop, Sandbox, open, prefixes, steps, values,
+};
 use super::{Reader, Section};
-use crate::door::SequenceSource;
+use crate::door::{Reopen, SequenceSource};
 use crate::template::Template;
 
 impl Reader<'_> {
@@ -51,6 +53,11 @@ impl Reader<'_> {
                     self.set_account(name);
                 }
             }
+            Shape::PathOrOff => {
+                if let Some(place) = journal(spec, value, report) {
+                    self.options.journal = place;
+                }
+            }
             _ => self.door_value(spec, value),
         }
     }
@@ -58,7 +65,14 @@ impl Reader<'_> {
     /// The value up to a `#`. The original read numbers up to there, so that it worked by
     /// accident; in file names and commands it is a character like any other.
     fn without_comment<'t>(&mut self, spec: &KeySpec, value: Text<'t>) -> Text<'t> {
-        if matches!(spec.shape, Shape::Path | Shape::Command | Shape::Account) {
+        let whole = [
+            Shape::Path,
+            Shape::PathOrOff,
+            Shape::Command,
+            Shape::Account,
+            Shape::Door,
+        ];
+        if whole.contains(&spec.shape) {
             return value;
         }
         let (before, Some(comment)) = value.split_comment() else {
@@ -95,6 +109,16 @@ impl Reader<'_> {
                     }
                 }
             }
+            Shape::Within { min, max } => {
+                if let Some(time) = values::duration_within(value, min, max, report) {
+                    door.open_for = time;
+                }
+            }
+            Shape::Services => door.open = open::services(value, self.services, report),
+            Shape::Prefixes => {
+                door.open_to = prefixes::widening(value, report).unwrap_or_default();
+            }
+            Shape::Door => door.close = Some(value.str.into()),
             Shape::Flags => {
                 door.flags = values::flags(value, door.flags, report).unwrap_or(door.flags);
             }
@@ -125,6 +149,7 @@ impl Reader<'_> {
     pub(super) fn set_switch(&mut self, key: Key, on: bool) {
         match (key, self.section, self.doors.last_mut()) {
             (Key::UseSyslog, ..) => self.options.syslog = on,
+            (Key::Kill, _, Some(door)) => door.kill = on,
             (_, Section::Door, Some(door)) => door.strict = Some(on),
             _ => self.strict = on,
         }
@@ -132,15 +157,7 @@ impl Reader<'_> {
 
     /// An empty name is none, as in the original.
     fn set_path(&mut self, spec: &KeySpec, value: Text<'_>) {
-        if let Some(blank) = value.str.find(" #") {
-            let comment = value.at + blank + 1;
-            self.report.warn(
-                comment..value.span().end,
-                "this is a part of the file's name",
-                "comments on a line of their own",
-                (),
-            );
-        }
+        note_comment(value, &mut self.report);
         let path = Some(String::from(value.str)).filter(|path| !path.is_empty());
         match spec.key {
             Key::LogFile => self.options.logfile = path,
@@ -161,6 +178,17 @@ impl Reader<'_> {
 
     fn set_choice(&mut self, key: Key, index: usize) {
         match (key, index) {
+            (Key::OnStop, 0) => self.options.on_stop = OnStop::Close,
+            (Key::OnStop, _) => self.options.on_stop = OnStop::Keep,
+            (Key::Reopen, _) => {
+                if let Some(door) = self.doors.last_mut() {
+                    door.reopen = if index == 0 {
+                        Reopen::Run
+                    } else {
+                        Reopen::Extend
+                    };
+                }
+            }
             (Key::LogFormat, 0) => self.options.log_format = LogFormat::Classic,
             (Key::LogFormat, 1) => self.options.log_format = LogFormat::Rfc3339,
             (Key::LogFormat, _) => self.options.log_format = LogFormat::Json,
@@ -178,6 +206,42 @@ impl Reader<'_> {
             _ => self.options.max_commands = number,
         }
     }
+}
+
+/// What looks like a comment and is none.
+fn note_comment(path: Text<'_>, report: &mut Report) {
+    if let Some(blank) = path.str.find(" #") {
+        report.warn(
+            path.at + blank + 1..path.span().end,
+            "this is a part of the file's name",
+            "comments on a line of their own",
+            (),
+        );
+    }
+}
+
+/// The path of the journal. A relative one, which depends on where the daemon was started, would
+/// be another journal after the next start.
+fn journal(spec: &KeySpec, value: Text<'_>, report: &mut Report) -> Option<JournalPlace> {
+    let off = |word: &&str| value.str.eq_ignore_ascii_case(word);
+    if off(&"off") {
+        return Some(JournalPlace::Off);
+    }
+    if value.str.starts_with('/') {
+        note_comment(value, report);
+        return Some(JournalPlace::At(value.str.into()));
+    }
+    let is_none = ["none", "no", "false", "0", "never", "disabled"]
+        .iter()
+        .any(off);
+    let help = if is_none {
+        "write off to have none"
+    } else {
+        "a relative path depends on where knockd is started"
+    };
+    let message = format!("`{}` is no path from / on", value.str);
+    report.error(value.span(), message, spec.shape.expected(), help);
+    None
 }
 
 /// The name of an account.
