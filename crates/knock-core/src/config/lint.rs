@@ -3,6 +3,7 @@
 //! What can be told from the file alone; what needs a look at the system is `knockctl check`'s.
 
 mod commands;
+mod native;
 pub mod scan;
 mod shadow;
 #[cfg(test)]
@@ -14,8 +15,8 @@ use core::ops::Range;
 
 use super::keys::Key;
 use super::report::Report;
-use super::{Config, Diagnostic, DoorPlaces, Places};
-use crate::door::{Door, SequenceSource};
+use super::{Config, Diagnostic, DoorPlaces, JournalPlace, OnStop, Options, Places};
+use crate::door::{Commands, Door, SequenceSource};
 use crate::sequence::{Protocol, Sequence};
 
 /// Every lint of `config`, whose parts stand at `places`, in the order of the file. All are
@@ -40,6 +41,8 @@ pub fn lint(config: &Config, places: &Places) -> Vec<Diagnostic> {
     names(&doors, &mut report);
     shadow::lint(&doors, &mut report);
     commands::lint(&doors, &mut report);
+    native::lint(&doors, &mut report);
+    owed(config, places, &mut report);
     report.into_sorted()
 }
 
@@ -114,6 +117,30 @@ fn flags(linted: &Linted<'_>, report: &mut Report) {
             "any TCP segment to these ports counts as a knock",
             "`tcpflags = syn` beside it",
             "a connection that is accepted sends several, and the last ones can end the attempt",
+        );
+    }
+}
+
+/// What is left open at a stop must be known at the next start.
+fn owed(config: &Config, places: &Places, report: &mut Report) {
+    let Options {
+        on_stop, journal, ..
+    } = &config.options;
+    let stops = |commands: &Option<Commands>| commands.as_ref().is_some_and(|c| c.stop.is_some());
+    let mut actions = config.doors.iter().map(|door| &door.action);
+    if *on_stop == OnStop::Close
+        || *journal != JournalPlace::Off
+        || !actions.any(|action| stops(&action.v4) || stops(&action.v6))
+    {
+        return;
+    }
+    let place = places.options.iter().rfind(|p| p.key == Key::OnStop);
+    if let Some(place) = place {
+        report.warn(
+            place.value.clone(),
+            "without a journal, stop commands that are owed at a stop never run",
+            "close, or a `journal`",
+            (),
         );
     }
 }

@@ -179,3 +179,50 @@ fn placeholders_in_small_letters_are_told() {
          `%Family%`: `%Family%` is not replaced\n"
     );
 }
+
+#[test]
+fn a_port_that_a_door_opens_is_told_where_it_is_a_step() {
+    let own = door("A", "7000,22,8000,22", "open = tcp/20-25, udp/7000");
+    assert_eq!(
+        lints(&own),
+        "`7000,22,8000,22`: the door `A` opens tcp/22, which is knocked at here\n"
+    );
+    let others = door("A", "7000,9:udp,8000", "") + &door("B", "4,6,5", "open = udp/9");
+    assert_eq!(
+        lints(&others),
+        "`7000,9:udp,8000`: the door `B` opens udp/9, which is knocked at here\n"
+    );
+    assert_eq!(lints(&door("A", "7000,9,8000", "open = udp/9, tcp/22")), "");
+}
+
+#[test]
+fn a_network_that_is_very_wide_is_told() {
+    let width = |to: &str| {
+        lints(&door(
+            "A",
+            "7000,9,8000",
+            &format!("open = icmp\nopen_to = {to}"),
+        ))
+    };
+    assert_eq!(width("/16, /48"), "");
+    assert_eq!(
+        width("/8"),
+        "`/8`: one knock opens the door for 16,777,216 addresses\n"
+    );
+    assert_eq!(
+        width("/47"),
+        "`/47`: one knock opens the door for networks of whole providers (/47)\n"
+    );
+}
+
+#[test]
+fn to_keep_doors_open_without_a_journal_is_told_if_commands_must_close_them() {
+    let options = "[options]\non_stop = keep\njournal = off\n";
+    let native = door("A", "7000,9,8000", "open = icmp");
+    assert_eq!(lints(&format!("{options}{native}")), "");
+    let commands = door("A", "7000,9,8000", "command = a\nstop_command = b");
+    assert_eq!(
+        lints(&format!("{options}{commands}")),
+        "`keep`: without a journal, stop commands that are owed at a stop never run\n"
+    );
+}
