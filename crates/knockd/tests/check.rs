@@ -22,6 +22,7 @@ fn check(text: &str, options: &[&str]) -> std::io::Result<(Option<i32>, String, 
         .args(["check", "-c"])
         .arg(file.path())
         .args(options)
+        .env_remove("SSH_CONNECTION")
         .output()?;
     let name = file.path().display().to_string();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&name, "FILE");
@@ -40,6 +41,22 @@ fn a_good_file_is_0_and_says_how_many_doors_it_has() {
         (Some(0), "FILE: 1 door, no mistake\n")
     );
     assert_eq!(err, "");
+}
+
+#[test]
+fn what_is_guarded_is_told_and_is_no_warning() {
+    let text = format!("{GOOD}open = tcp/22\n");
+    let (status, out, _) = check(&text, &["--deny-warnings"]).unwrap();
+    assert_eq!(
+        (status, out.as_str()),
+        (
+            Some(0),
+            "FILE: 1 door, no mistake\n\n\
+             closed to everybody who has not knocked:\n    tcp/22  opened by A for 30s\n\
+             note: tcp/22 will be closed to everybody who has not knocked; \
+             use `knockctl arm` for the first time\n"
+        )
+    );
 }
 
 #[test]

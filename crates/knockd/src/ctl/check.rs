@@ -1,10 +1,11 @@
 //! `knockctl check`: every mistake of a configuration, and what is amiss around it.
 //!
 //! Beyond the parser's errors and warnings and the lints of the file itself, it looks at the
-//! machine: listening ports, programs, files and accounts that the configuration names. It
-//! changes nothing and runs nothing.
+//! machine: listening ports, programs, files and accounts that the configuration names. Then it
+//! says what the doors guard. It changes nothing and runs nothing.
 
 mod files;
+mod guards;
 mod listeners;
 mod programs;
 mod scans;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use knock_core::config::guard::Guards;
 use knock_core::config::keys::Key;
 use knock_core::config::{Diagnostic, Severity, lint};
 use knock_core::door::SequenceSource;
@@ -56,7 +58,8 @@ pub fn run(options: &Options) -> ExitCode {
         Ok(loaded) => {
             let findings = Findings::of(&loaded, &System::this());
             let good = findings.is_empty() || !options.deny_warnings;
-            (findings.render(&loaded), good)
+            let guards = guards::text(&loaded.config, guards::ssh_port());
+            (findings.render(&loaded) + &guards, good)
         }
         Err(error @ LoadError::Mistakes { .. }) => (error.render(true), false),
         Err(error) => {
@@ -120,8 +123,9 @@ impl Findings {
             .diagnostics
             .extend(lint(&loaded.config, &loaded.places));
         findings.options(loaded, system);
+        let guards = Guards::of(&loaded.config.doors);
         for index in 0..loaded.config.doors.len() {
-            findings.door(loaded, index, system);
+            findings.door(loaded, index, system, &guards);
         }
         findings.diagnostics.sort_by_key(|d| d.span.start);
         findings
@@ -169,6 +173,7 @@ impl Findings {
         for (key, path) in [
             (Key::LogFile, options.logfile.as_deref()),
             (Key::PidFile, options.pidfile.as_deref()),
+            (Key::Journal, options.journal.path()),
         ] {
             let problem = path.and_then(|path| files::cannot_create(Path::new(path)));
             if let (Some(span), Some((message, expected))) = (value(key), problem) {
@@ -190,7 +195,7 @@ impl Findings {
         }
     }
 
-    fn door(&mut self, loaded: &Loaded, index: usize, system: &System) {
+    fn door(&mut self, loaded: &Loaded, index: usize, system: &System, guards: &Guards<'_>) {
         let (Some(door), Some(places)) = (
             loaded.config.doors.get(index),
             loaded.places.doors.get(index),
@@ -207,7 +212,12 @@ impl Findings {
                 let mut ports: Vec<u16> = tcp.map(|step| step.port).collect();
                 ports.sort_unstable();
                 ports.dedup();
-                for port in ports.into_iter().filter(|port| system.listeners.has(*port)) {
+                // Of a port that a door opens a lint has told, and no scan sees it.
+                ports.retain(|port| {
+                    let unguarded = guards.opener(Protocol::Tcp, *port).is_none();
+                    unguarded && system.listeners.has(*port)
+                });
+                for port in ports {
                     let span = value(Key::Sequence).unwrap_or_default();
                     self.listening(span, port, door.trigger.flags.is_any());
                 }

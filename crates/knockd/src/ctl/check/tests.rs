@@ -68,11 +68,13 @@ fn directories_and_interfaces_that_are_missing_are_told() {
         interfaces: Some(place.0.path().into()),
         ..System::default()
     };
-    let options = "[options]\nlogfile = @/none/log\npidfile = run/pid\ninterface = any, eth9\n";
+    let options = "[options]\nlogfile = @/none/log\npidfile = run/pid\njournal = @/no/j\n\
+                   interface = any, eth9\n";
     assert_eq!(
         place.findings(&format!("{options}{DOOR}"), &system),
         "`@/none/log`: there is no directory `@/none`\n\
          `run/pid`: a relative path depends on where knockd is started\n\
+         `@/no/j`: there is no directory `@/no`\n\
          `any, eth9`: there is no interface `eth9` now\n"
     );
     let text = format!("[options]\nlogfile = @\n{DOOR}");
@@ -92,6 +94,22 @@ fn a_port_that_is_open_is_told() {
     assert_eq!(
         Place::new().findings(&text, &system),
         format!("`{sequence}`: a program listens at TCP port {port}\n")
+    );
+}
+
+#[test]
+fn a_port_that_is_open_but_guarded_is_told_once() {
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let system = System {
+        listeners: Listeners::read(Path::new("/proc/net")),
+        ..System::default()
+    };
+    let sequence = format!("3:udp,{port},9:udp");
+    let text = format!("[A]\ntcpflags = syn\nsequence = {sequence}\nopen = tcp/{port}\n");
+    assert_eq!(
+        Place::new().findings(&text, &system),
+        format!("`{sequence}`: the door `A` opens tcp/{port}, which is knocked at here\n")
     );
 }
 
