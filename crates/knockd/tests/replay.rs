@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         ),
         trial("json_has_one_object_a_line", json),
         trial("quiet_tells_openings_alone", quiet),
+        trial("what_the_kernel_would_open_is_told", native),
         trial("standard_input_is_read", standard_input),
         trial("what_is_no_capture_or_no_file_is_an_error", no_capture),
     ];
@@ -56,9 +57,13 @@ fn tcpdump_works() -> bool {
 }
 
 fn replay(arguments: &[&str], capture: &Path) -> Result<Output, Box<dyn Error>> {
+    replay_with(CONFIG, arguments, capture)
+}
+
+fn replay_with(text: &str, arguments: &[&str], capture: &Path) -> Result<Output, Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let config = directory.path().join("knockd.conf");
-    fs::write(&config, CONFIG)?;
+    fs::write(&config, text)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_knockctl"));
     command
         .arg("replay")
@@ -236,6 +241,20 @@ fn quiet() -> Result<(), Box<dyn Error>> {
     let output = replay(&["--quiet"], file(&capture()?)?.path())?;
     let lines = lines(&output);
     assert_eq!(lines[..2], ["10.77.0.1 A: opens", ""]);
+    Ok(())
+}
+
+fn native() -> Result<(), Box<dyn Error>> {
+    let config = CONFIG.replacen("tcpflags = syn", "tcpflags = syn\nopen = tcp/22, icmp", 1);
+    let capture = file(&capture()?)?;
+    let lines = lines(&replay_with(&config, &["--quiet"], capture.path())?);
+    let line = "10.77.0.1 A: opens; would open tcp/22, icmp for 30s";
+    assert_eq!(lines.first().map(String::as_str), Some(line));
+    let output = replay_with(&config, &["--quiet", "--json"], capture.path())?;
+    let text = String::from_utf8(output.stdout)?;
+    let object: serde_json::Value = serde_json::from_str(text.lines().next().ok_or("nothing")?)?;
+    assert_eq!(object["open"], serde_json::json!(["tcp/22", "icmp"]));
+    assert_eq!(object["open_for"], 30.0);
     Ok(())
 }
 

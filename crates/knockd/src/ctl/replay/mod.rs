@@ -3,6 +3,7 @@
 //! A capture file goes through the very engine that the daemon runs, with the file's own time.
 
 mod clues;
+mod effect;
 mod one_time;
 mod player;
 mod print;

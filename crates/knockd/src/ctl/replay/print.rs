@@ -7,11 +7,12 @@ use anstyle::{AnsiColor, Style};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use knock_core::door::Door;
+use knock_core::door::{Action, Door};
 use knock_core::flags::TcpFlags;
 use knock_core::sequence::Step;
 use serde_json::{Value, json};
 
+use super::effect;
 use super::player::{Finding, Player, Tally, What};
 
 const OPEN: Style = AnsiColor::Green.on_default().bold();
@@ -83,7 +84,15 @@ impl<'a> Printer<'a> {
         let time = self.time(finding.time);
         let (source, door) = (finding.source, self.door(finding));
         let text = text(finding.what);
-        format!("{time} {source} {door}: {text}")
+        let effect = self.action(finding);
+        let effect = effect.map_or_else(String::new, |action| effect::text(action, source));
+        format!("{time} {source} {door}: {text}{effect}")
+    }
+
+    /// What an opening does; `None` for all other findings.
+    fn action(&self, finding: &Finding) -> Option<&Action> {
+        let door = self.doors.get(usize::from(finding.door.0))?;
+        (finding.what == What::Opening).then_some(&door.action)
     }
 
     /// A section's name may hold any bytes.
@@ -107,6 +116,9 @@ impl<'a> Printer<'a> {
         });
         if let (Value::Object(object), Value::Object(more)) = (&mut object, details(finding.what)) {
             object.extend(more);
+            if let Some(action) = self.action(finding) {
+                object.extend(effect::members(action, finding.source));
+            }
         }
         object
     }
