@@ -5,10 +5,23 @@
 use std::ops::Range;
 use std::path::Path;
 
-use knock_core::config::{Severity, parse};
+use knock_core::config::{Severity, lint, parse};
+use knock_core::door::{Door, Native};
 use knock_core::sequence::Protocol;
 use knockd::diagnostics::{one_line, render};
 use libfuzzer_sys::fuzz_target;
+
+/// What the kernel is asked to open is bounded, whatever was written.
+fn opens_what_it_may(door: &Door) {
+    let Some(native) = &door.action.native else {
+        return;
+    };
+    let ports = native.open.iter().filter_map(|service| service.ports());
+    let count: usize = ports.map(|(_, ports)| ports.count()).sum();
+    assert!(count <= Native::MAX_PORTS && !native.open.is_empty());
+    assert!((Native::MIN_TIME..=Native::MAX_TIME).contains(&native.open_for));
+    assert!((1..=32).contains(&native.open_to.v4) && (1..=128).contains(&native.open_to.v6));
+}
 
 fuzz_target!(|data: &[u8]| {
     let services = |name: &str, protocol| match (name, protocol) {
@@ -39,6 +52,10 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Some(config) = &parsed.config {
         assert_eq!(config.doors.len(), parsed.places.doors.len());
+        config.doors.iter().for_each(opens_what_it_may);
+        lint(config, &parsed.places)
+            .iter()
+            .for_each(|diagnostic| within(&diagnostic.span));
     }
 
     let path = Path::new("knockd.conf");
