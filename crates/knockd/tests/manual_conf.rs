@@ -86,6 +86,6 @@ fn the_sample_works_and_so_does_what_is_commented_out_in_it() {
     assert_eq!(flawless(SAMPLE).unwrap().doors.len(), 2);
     let all = SAMPLE.replace("\n#[", "\n[").replace("\n#\t", "\n\t");
     let config = flawless(&all).unwrap();
-    assert_eq!(config.doors.len(), 3);
+    assert_eq!(config.doors.len(), 5);
     assert_eq!(config.options.interfaces, ["eth0", "ppp0"]);
 }
