@@ -8,6 +8,16 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_nanos(nanos(clock_gettime(ClockId::Monotonic)))
 }
 
+/// Nanoseconds since the start of the system, also those that it slept.
+pub(crate) fn boottime() -> u64 {
+    nanos(clock_gettime(ClockId::Boottime))
+}
+
+/// Nanoseconds since 1970 on the clock that can be set.
+pub(crate) fn realtime() -> u64 {
+    nanos(clock_gettime(ClockId::Realtime))
+}
+
 /// How the two clocks of the system stand to each other now. Packets are stamped by the one that
 /// can be set; what is measured is measured by the other.
 pub(crate) struct Clock {

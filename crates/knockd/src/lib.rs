@@ -9,6 +9,7 @@ pub mod config_file;
 pub mod ctl;
 pub mod daemon;
 pub mod diagnostics;
+pub mod journal;
 pub mod keeper;
 pub mod lab;
 pub mod listen;

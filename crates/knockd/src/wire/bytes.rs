@@ -5,44 +5,44 @@ use std::time::Duration;
 
 /// The bytes end too early, or are not what was asked for.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// Writes.
 #[derive(Debug, Default)]
-pub(super) struct Writer(pub(super) Vec<u8>);
+pub(crate) struct Writer(pub(crate) Vec<u8>);
 
 impl Writer {
-    pub(super) fn u8(&mut self, value: u8) {
+    pub(crate) fn u8(&mut self, value: u8) {
         self.0.push(value);
     }
 
-    pub(super) fn u16(&mut self, value: u16) {
+    pub(crate) fn u16(&mut self, value: u16) {
         self.0.extend(value.to_le_bytes());
     }
 
-    pub(super) fn u32(&mut self, value: u32) {
+    pub(crate) fn u32(&mut self, value: u32) {
         self.0.extend(value.to_le_bytes());
     }
 
-    pub(super) fn u64(&mut self, value: u64) {
+    pub(crate) fn u64(&mut self, value: u64) {
         self.0.extend(value.to_le_bytes());
     }
 
-    pub(super) fn switch(&mut self, on: bool) {
+    pub(crate) fn switch(&mut self, on: bool) {
         self.u8(on.into());
     }
 
     /// How many there are; nothing that is counted here has more than 32 bits of it.
-    pub(super) fn count(&mut self, count: usize) {
+    pub(crate) fn count(&mut self, count: usize) {
         self.u32(u32::try_from(count).unwrap_or(u32::MAX));
     }
 
     /// In nanoseconds; one of more than 584 years is as good as that.
-    pub(super) fn duration(&mut self, duration: Duration) {
+    pub(crate) fn duration(&mut self, duration: Duration) {
         self.u64(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    pub(super) fn address(&mut self, address: IpAddr) {
+    pub(crate) fn address(&mut self, address: IpAddr) {
         match address {
             IpAddr::V4(address) => {
                 self.u8(4);
@@ -55,19 +55,19 @@ impl Writer {
         }
     }
 
-    pub(super) fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.count(text.len());
         self.0.extend(text.as_bytes());
     }
 
     /// Each of them, after how many there are.
-    pub(super) fn list<T>(&mut self, items: &[T], mut write: impl FnMut(&mut Self, &T)) {
+    pub(crate) fn list<T>(&mut self, items: &[T], mut write: impl FnMut(&mut Self, &T)) {
         self.count(items.len());
         items.iter().for_each(|item| write(self, item));
     }
 
     /// It, after whether there is one.
-    pub(super) fn option<T>(&mut self, item: Option<&T>, write: impl FnOnce(&mut Self, &T)) {
+    pub(crate) fn option<T>(&mut self, item: Option<&T>, write: impl FnOnce(&mut Self, &T)) {
         self.switch(item.is_some());
         if let Some(item) = item {
             write(self, item);
@@ -77,32 +77,32 @@ impl Writer {
 
 /// Reads what a [`Writer`] has written.
 #[derive(Debug)]
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    pub(crate) fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (first, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
         self.0 = rest;
         Ok(*first)
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
         self.take().map(u8::from_le_bytes)
     }
 
-    pub(super) fn u16(&mut self) -> Result<u16, Malformed> {
+    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
         self.take().map(u16::from_le_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
         self.take().map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
         self.take().map(u64::from_le_bytes)
     }
 
-    pub(super) fn switch(&mut self) -> Result<bool, Malformed> {
+    pub(crate) fn switch(&mut self) -> Result<bool, Malformed> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -110,15 +110,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn count(&mut self) -> Result<usize, Malformed> {
+    pub(crate) fn count(&mut self) -> Result<usize, Malformed> {
         usize::try_from(self.u32()?).map_err(|_| Malformed)
     }
 
-    pub(super) fn duration(&mut self) -> Result<Duration, Malformed> {
+    pub(crate) fn duration(&mut self) -> Result<Duration, Malformed> {
         self.u64().map(Duration::from_nanos)
     }
 
-    pub(super) fn address(&mut self) -> Result<IpAddr, Malformed> {
+    pub(crate) fn address(&mut self) -> Result<IpAddr, Malformed> {
         match self.u8()? {
             4 => self.take::<4>().map(IpAddr::from),
             6 => self.take::<16>().map(IpAddr::from),
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn text(&mut self) -> Result<String, Malformed> {
+    pub(crate) fn text(&mut self) -> Result<String, Malformed> {
         let length = self.count()?;
         let (text, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
         self.0 = rest;
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
         Ok(text.to_owned())
     }
 
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         mut read: impl FnMut(&mut Self) -> Result<T, Malformed>,
     ) -> Result<Vec<T>, Malformed> {
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
         (0..self.count()?).map(|_| read(self)).collect()
     }
 
-    pub(super) fn option<T>(
+    pub(crate) fn option<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, Malformed>,
     ) -> Result<Option<T>, Malformed> {
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Nothing may be left.
-    pub(super) fn end(&self) -> Result<(), Malformed> {
+    pub(crate) fn end(&self) -> Result<(), Malformed> {
         if self.0.is_empty() {
             Ok(())
         } else {

@@ -3,7 +3,7 @@
 //! From the listener, which reads hostile bytes, come [`Report`]s: of one size, of numbers only, in
 //! the one encoding that each has. From the keeper, which the listener trusts, come [`Order`]s.
 
-mod bytes;
+pub(crate) mod bytes;
 mod order;
 mod report;
 
