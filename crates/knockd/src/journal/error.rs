@@ -165,3 +165,33 @@ impl fmt::Display for Note {
 
 impl std::error::Error for JournalError {}
 impl std::error::Error for AppendError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_one_that_became_read_only_are_told_apart() {
+        let of = |errno: Errno| AppendError::from(io::Error::from(errno));
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::FBIG] {
+            assert!(matches!(of(errno), AppendError::NoSpace));
+        }
+        assert!(matches!(of(Errno::ROFS), AppendError::ReadOnly));
+        assert_eq!(of(Errno::ROFS).to_string(), "Read-only file system");
+        assert!(matches!(of(Errno::IO), AppendError::Io(_)));
+    }
+
+    #[test]
+    fn a_note_says_what_happened_and_where_the_file_is() {
+        let note = Note::Damaged {
+            bytes: 7,
+            entries: 0,
+            kept: Some("/var/lib/knockd/owed.damaged-1".into()),
+        };
+        assert_eq!(
+            note.to_string(),
+            "damaged: 7 bytes cannot be read and 0 entries make no sense; what else is owed was \
+             kept, and the file as it was is /var/lib/knockd/owed.damaged-1"
+        );
+    }
+}

@@ -65,8 +65,17 @@ fn of_ledger(ledger: &Ledger) -> Found {
 fn found(bytes: &[u8]) -> Found {
     let store = Memory::of(bytes);
     let (journal, opened) = Journal::with(store.clone(), SMALL, &NOW).unwrap();
-    let damaged = |note: &Note| matches!(note, Note::NotRewritten(_));
-    assert!(!opened.notes.iter().any(damaged), "{:?}", opened.notes);
+    // Power may be lost with holes in the file, but what was written makes sense.
+    let unexpected = |note: &&Note| match note {
+        Note::Torn { .. } => false,
+        Note::Damaged { entries, .. } => *entries > 0,
+        Note::NotRewritten(_) => true,
+    };
+    assert!(
+        opened.notes.iter().find(unexpected).is_none(),
+        "{:?}",
+        opened.notes
+    );
     let found = of_ledger(&journal.ledger);
     let (journal, opened) = Journal::with(store, SMALL, &NOW).unwrap();
     assert!(opened.notes.is_empty(), "{:?}", opened.notes);
