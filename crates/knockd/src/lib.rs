@@ -10,6 +10,7 @@ pub mod ctl;
 pub mod daemon;
 pub mod diagnostics;
 pub mod journal;
+pub mod gate;
 pub mod keeper;
 pub mod lab;
 pub mod listen;
