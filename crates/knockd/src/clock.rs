@@ -1,16 +1,25 @@
 //! The clocks of the system.
 
+use std::time::Duration;
+
 use knock_core::time::Timestamp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Now, on the clock that everything is measured by: the system's monotonic clock.
+/// Now, on the clock that everything is measured by: nobody can set it, and it goes on while the
+/// system sleeps (`CLOCK_BOOTTIME`), because a door that is open does so too.
 pub(crate) fn now() -> Timestamp {
-    Timestamp::from_nanos(nanos(clock_gettime(ClockId::Monotonic)))
+    Timestamp::from_nanos(boottime())
 }
 
 /// Nanoseconds since the start of the system, also those that it slept.
 pub(crate) fn boottime() -> u64 {
     nanos(clock_gettime(ClockId::Boottime))
+}
+
+/// For how long the system has slept since its start.
+pub(crate) fn slept() -> Duration {
+    let awake = nanos(clock_gettime(ClockId::Monotonic));
+    Duration::from_nanos(boottime().saturating_sub(awake))
 }
 
 /// Nanoseconds since 1970 on the clock that can be set.
@@ -22,7 +31,7 @@ pub(crate) fn realtime() -> u64 {
 /// can be set; what is measured is measured by the other.
 pub(crate) struct Clock {
     realtime: u64,
-    monotonic: u64,
+    steady: u64,
     /// How far the two readings may be apart, in nanoseconds.
     doubt: u64,
 }
@@ -45,25 +54,25 @@ impl Clock {
     }
 
     fn read() -> Self {
-        let before = nanos(clock_gettime(ClockId::Monotonic));
+        let before = nanos(clock_gettime(ClockId::Boottime));
         let realtime = nanos(clock_gettime(ClockId::Realtime));
-        let monotonic = nanos(clock_gettime(ClockId::Monotonic));
+        let steady = nanos(clock_gettime(ClockId::Boottime));
         Self {
             realtime,
-            monotonic,
-            doubt: monotonic.saturating_sub(before),
+            steady,
+            doubt: steady.saturating_sub(before),
         }
     }
 
     /// When it was read.
-    pub(crate) const fn monotonic_now(&self) -> Timestamp {
-        Timestamp::from_nanos(self.monotonic)
+    pub(crate) const fn steady_now(&self) -> Timestamp {
+        Timestamp::from_nanos(self.steady)
     }
 
-    /// The monotonic time of a packet stamped `realtime`; a stamp of the future is now.
-    pub(crate) fn monotonic(&self, realtime: u64) -> Timestamp {
+    /// The time of a packet, on that clock, stamped `realtime`; a stamp of the future is now.
+    pub(crate) fn steady(&self, realtime: u64) -> Timestamp {
         let ago = self.realtime.saturating_sub(realtime);
-        Timestamp::from_nanos(self.monotonic.saturating_sub(ago))
+        Timestamp::from_nanos(self.steady.saturating_sub(ago))
     }
 }
 

@@ -98,10 +98,12 @@ fn needs(settings: &Settings, doors: &[Door]) -> Needs {
     files.push(settings.cli.config.clone());
     files.extend(settings.log.file.clone());
     files.extend(settings.pidfile.clone());
+    files.extend(settings.journal.path().map(PathBuf::from));
     Needs {
         commands: doors_with_commands.clone().next().is_some(),
         commands_as_daemon: doors_with_commands.any(|door| door.action.user.is_none()),
         files,
+        gate: doors.iter().any(|door| door.action.native.is_some()),
     }
 }
 

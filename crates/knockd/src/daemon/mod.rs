@@ -3,9 +3,12 @@
 //! Everything that can fail fails before the daemon goes into the background: on standard error,
 //! with exit status 1.
 
+mod alarm;
 mod background;
 mod confinement;
+mod gatekeeper;
 mod one_time;
+mod owing;
 mod pidfile;
 mod reload;
 mod reports;
@@ -45,6 +48,10 @@ enum Failure {
     OneTime(one_time::Failure),
     /// Packets cannot be seen.
     Listen(StartError),
+    /// What is owed cannot be kept where the configuration says.
+    Owing(owing::Failure),
+    /// The doors cannot be guarded.
+    Gate(gatekeeper::Failure),
     /// There is no account for the listener.
     Account(AccountError),
     /// Another instance holds the pidfile.
@@ -110,6 +117,8 @@ impl fmt::Display for Failure {
             Self::Config(error) => write!(f, "{error}"),
             Self::OneTime(error) => write!(f, "knockd: {error}"),
             Self::Listen(error) => write!(f, "knockd: {error}"),
+            Self::Owing(failure) => write!(f, "knockd: {failure}"),
+            Self::Gate(failure) => write!(f, "knockd: the gate cannot be put up: {failure}"),
             Self::Account(error) => write!(f, "knockd: option `user`: {error}"),
             Self::Running(path, pid) => {
                 let path = path.display();
@@ -124,6 +133,18 @@ impl fmt::Display for Failure {
 impl From<one_time::Failure> for Failure {
     fn from(failure: one_time::Failure) -> Self {
         Self::OneTime(failure)
+    }
+}
+
+impl From<owing::Failure> for Failure {
+    fn from(failure: owing::Failure) -> Self {
+        Self::Owing(failure)
+    }
+}
+
+impl From<gatekeeper::Failure> for Failure {
+    fn from(failure: gatekeeper::Failure) -> Self {
+        Self::Gate(failure)
     }
 }
 

@@ -7,11 +7,13 @@ use sd_notify::NotifyState;
 
 use super::Failure;
 use super::confinement::leaves_powers_to_commands;
+use super::gatekeeper::{self, Gatekeeper};
 use super::one_time::OneTimeDoors;
 use super::pidfile::{Pidfile, PidfileError};
 use super::serve::{Daemon, tell_manager};
 use crate::config_file::{LoadError, Loaded, load, reason};
 use crate::diagnostics;
+use crate::gate::Standing;
 use crate::keeper::Limits;
 use crate::listen;
 use crate::log::Level;
@@ -47,8 +49,16 @@ impl Daemon {
                 return self.keep_running();
             }
         };
+        if let Err(failure) = self.reload_gate(&doors, &settings.standing) {
+            let text = format!("error: the gate cannot be put up: {failure}");
+            self.scribe.note(Level::Error, "reload", text);
+            return self.keep_running();
+        }
         self.settings = settings;
         self.reopen_log();
+        let lines_of_journal = self.owing.reopen(&self.settings.journal, &doors);
+        self.keeper.raise_next(self.owing.next());
+        lines_of_journal.into_iter().for_each(|line| self.log(line));
         for diagnostic in &loaded.diagnostics {
             let text = diagnostics::one_line(&loaded.path, &loaded.bytes, diagnostic);
             self.scribe.note(Level::Warning, "reload", text);
@@ -75,6 +85,26 @@ impl Daemon {
         self.side.set_doors(doors, sequences, attempts);
         let names = self.settings.interfaces.names.clone();
         self.side.set_interfaces(names);
+    }
+
+    /// Puts the gate up for other doors, before anything else is changed.
+    fn reload_gate(
+        &mut self,
+        doors: &[Door],
+        standing: &Standing,
+    ) -> Result<(), gatekeeper::Failure> {
+        let now = listen::now();
+        let lines = if let Some(gatekeeper) = &mut self.gatekeeper {
+            let lines = gatekeeper.reload(doors, standing.clone(), now);
+            lines.map_err(gatekeeper::Failure::Gate)?
+        } else if let Some((gatekeeper, lines)) = Gatekeeper::start(doors, standing.clone(), now)? {
+            self.gatekeeper = Some(gatekeeper);
+            lines
+        } else {
+            Vec::new()
+        };
+        lines.into_iter().for_each(|line| self.log(line));
+        Ok(())
     }
 
     /// After a reload that came to nothing: the log is opened anew all the same, so that it can

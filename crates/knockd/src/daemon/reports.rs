@@ -1,9 +1,11 @@
 //! What comes of what the packet side says.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use knock_core::door::SequenceSource;
+use knock_core::door::{Closing, SequenceSource};
 use knock_core::sequence::Protocol;
+use knock_core::time::Timestamp;
 
 use super::confinement;
 use super::serve::Daemon;
@@ -95,17 +97,17 @@ impl Daemon {
                 };
                 self.log(line("wrong-knock", &text).at(Level::Debug));
             }
-            ReportKind::Opening => self.handle_opening(door, report),
+            ReportKind::Opening => self.handle_opening(&door, report),
             _ => {}
         }
     }
 
-    fn handle_opening(&mut self, door: DoorRef, report: &Report) {
+    fn handle_opening(&mut self, door: &DoorRef, report: &Report) {
         // Once the end has begun nothing is opened any more: the keeper says so, and no line is
         // spent for it.
         let spends = matches!(door.trigger.source, SequenceSource::OneTime(_));
         if spends && self.ending.is_none() {
-            let Some(spent) = self.one_time.spend(&door) else {
+            let Some(spent) = self.one_time.spend(door) else {
                 let text = "the door is gone since a reload; nothing was run";
                 let line = Line::of_source(report.source, &door.name, "refused", text);
                 return self.log(line.at(Level::Error));
@@ -118,8 +120,44 @@ impl Daemon {
                 return self.log(line.at(Level::Error));
             }
         }
-        self.keeper
-            .handle_opening(door, report.source, listen::now());
+        self.handle_opened(door, report.source, listen::now());
         self.perform();
+    }
+
+    /// The gate comes first: whoever has knocked connects at once.
+    fn handle_opened(&mut self, door: &DoorRef, source: IpAddr, now: Timestamp) {
+        let gatekeeper = self.gatekeeper.as_mut().filter(|_| self.ending.is_none());
+        let opened = gatekeeper.and_then(|gate| gate.handle_opening(door, source, now));
+        self.keeper.handle_opening(door, source, now);
+        opened
+            .into_iter()
+            .for_each(|line| self.keeper.tell(line, now));
+        if let Some(closing) = &door.action.close
+            && self.ending.is_none()
+        {
+            self.take_back(door, closing, source, now);
+        }
+    }
+
+    /// Takes back what another door has opened for `source`.
+    fn take_back(&mut self, door: &DoorRef, closing: &Closing, source: IpAddr, now: Timestamp) {
+        let why = format!("closed by {}", door.name);
+        let mut count = self.keeper.take_back(&closing.door, source, &why, now);
+        if let Some(gatekeeper) = &mut self.gatekeeper {
+            let (grants, lines) = gatekeeper.take_back(closing, source, now);
+            if grants > 0 {
+                let line = Line::of_source(source, &closing.door, "closed", &why);
+                self.keeper.tell(line, now);
+            }
+            count += grants;
+            lines
+                .into_iter()
+                .for_each(|line| self.keeper.tell(line, now));
+        }
+        if count == 0 {
+            let text = format!("closes nothing: {} is not open", closing.door);
+            let line = Line::of_source(source, &door.name, "closed", &text);
+            self.keeper.tell(line, now);
+        }
     }
 }

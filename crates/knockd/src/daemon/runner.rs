@@ -60,7 +60,7 @@ impl Runner {
             }
             Err(error) => {
                 let text = format!("error: command fork failed! ({})", reason(&error));
-                let line = Line::of_door(&job.door.name, "command-failed", &text);
+                let line = Line::of_door(&job.door, "command-failed", &text);
                 Err(line.about(job.source).at(Level::Error))
             }
         }
@@ -123,10 +123,10 @@ impl Runner {
             .env_remove(background::MARK)
             .env_remove("NOTIFY_SOCKET")
             .env("KNOCK_IP", job.source.to_string())
-            .env("KNOCK_DOOR", &job.door.name)
+            .env("KNOCK_DOOR", &*job.door)
             .env("KNOCK_FAMILY", family)
             .env("KNOCK_EVENT", event);
-        if let Some(name) = &job.door.action.user {
+        if let Some(name) = &job.user {
             run_as(&mut command, name)?;
         }
         Ok(command)

@@ -7,26 +7,30 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use knock_core::config::Config;
+use knock_core::config::{Config, OnStop};
 use knock_core::door::Door;
 use knock_core::time::Timestamp;
 use nix::sys::signal::SigSet;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
+use super::alarm::Alarm;
 use super::background::{self, Stage};
 use super::confinement::{self, Chosen};
+use super::gatekeeper::Gatekeeper;
 use super::one_time::OneTimeDoors;
+use super::owing::Owing;
 use super::pidfile::Pidfile;
 use super::runner::Runner;
 use super::scribe::Scribe;
 use super::settings::Settings;
 use super::{Failure, status};
-use crate::keeper::{Action, End, Generations, Keeper, Limits};
+use crate::journal::Owed;
+use crate::keeper::{Action, End, Generations, JobId, Keeper, Limits, Record};
 use crate::listen::{self, DefaultInterface, PacketSide, Setup};
 use crate::log::{Level, Line};
 use crate::sandbox::{Layer, State};
@@ -53,9 +57,13 @@ pub(super) struct Daemon {
     pub(super) one_time: OneTimeDoors,
     pub(super) side: PacketSide,
     pub(super) keeper: Keeper,
+    pub(super) owing: Owing,
+    /// Where there are native doors.
+    pub(super) gatekeeper: Option<Gatekeeper>,
     runner: Runner,
     pub(super) scribe: Scribe,
     signals: Signals,
+    alarm: Alarm,
     pub(super) pidfile: Option<Pidfile>,
     /// What is to be said about confinement once it runs.
     doubts: Vec<(Level, String)>,
@@ -109,9 +117,15 @@ impl Daemon {
         let scribe = scribe.map_err(|error| Failure::System("look up names", error))?;
         let runner = Runner::new().map_err(|error| Failure::System("open /dev/null", error))?;
         let mut daemon = Self {
-            keeper: Keeper::new(Limits {
-                commands: settings.max_commands,
-            }),
+            keeper: Keeper::new(
+                Limits {
+                    commands: settings.max_commands,
+                },
+                JobId::default(),
+            ),
+            owing: Owing::default(),
+            gatekeeper: None,
+            alarm: Alarm::new().map_err(|error| Failure::System("have a timer", error))?,
             settings,
             doors,
             one_time,
@@ -127,7 +141,25 @@ impl Daemon {
         };
         daemon.lock_pidfile()?;
         lines.into_iter().for_each(|line| daemon.log(line));
+        daemon.take_up()?;
         Ok(daemon)
+    }
+
+    /// Takes up what a daemon before this one has left: what it owes, and the gate.
+    fn take_up(&mut self) -> Result<(), Failure> {
+        let now = listen::now();
+        let doors = Arc::clone(self.doors.now());
+        let (owing, owed, lines) = Owing::open(&self.settings.journal, &doors)?;
+        self.owing = owing;
+        lines.into_iter().for_each(|line| self.log(line));
+        self.keeper.raise_next(self.owing.next());
+        self.keeper.recover(owed, now);
+        let standing = self.settings.standing.clone();
+        if let Some((gatekeeper, lines)) = Gatekeeper::start(&doors, standing, now)? {
+            self.gatekeeper = Some(gatekeeper);
+            lines.into_iter().for_each(|line| self.log(line));
+        }
+        Ok(())
     }
 
     /// Runs until a signal ends it; gives the exit status.
@@ -152,6 +184,9 @@ impl Daemon {
             }
             self.handle_signals();
             self.handle_side();
+            if let Some(gatekeeper) = &mut self.gatekeeper {
+                gatekeeper.handle_readable(listen::now());
+            }
             if let Some(code) = self.handle_timeout() {
                 break code;
             }
@@ -167,6 +202,8 @@ impl Daemon {
         let now = listen::now();
         let due = [
             self.keeper.poll_timeout(),
+            self.owing.poll_timeout(),
+            self.gatekeeper.as_ref().and_then(Gatekeeper::poll_timeout),
             self.scribe.poll_timeout(),
             self.side.poll_timeout(),
             self.ending
@@ -175,26 +212,32 @@ impl Daemon {
                 .map(|ending| ending.unowed)
                 .filter(|unowed| *unowed > now),
         ];
-        let due = due.into_iter().flatten().min();
-        let timeout = due.map(|due| timespec(due.saturating_since(now)));
-        let signals = std::iter::once(self.signals.get_read().as_fd());
-        let sources = signals.chain(self.scribe.fd());
+        self.alarm.set(due.into_iter().flatten().min())?;
+        let own = [self.signals.get_read().as_fd(), self.alarm.as_fd()];
+        let gate = self.gatekeeper.as_ref().map(Gatekeeper::fd);
+        let sources = own.into_iter().chain(self.scribe.fd()).chain(gate);
         let mut fds: Vec<_> = sources
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .chain(self.side.poll_fds())
             .collect();
-        match poll(&mut fds, timeout.as_ref()) {
+        let waited = match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(errno.into()),
-        }
+        };
+        self.alarm.clear();
+        waited
     }
 
     /// Does what the keeper says.
     pub(super) fn perform(&mut self) {
+        let mut records: Vec<Record> = Vec::new();
         while let Some(action) = self.keeper.poll_action() {
             match action {
                 Action::Log(line) => self.log(line),
+                Action::Owe(owed) => self.owe(owed),
+                Action::Record(record) => records.push(record),
                 Action::Run(job) => {
+                    self.record(&mut records);
                     if let Err(line) = self.runner.start(&job) {
                         self.log(line);
                         let now = listen::now();
@@ -203,6 +246,26 @@ impl Daemon {
                     }
                 }
             }
+        }
+        self.record(&mut records);
+    }
+
+    fn owe(&mut self, owed: Owed) {
+        let now = listen::now();
+        let id = JobId(owed.id);
+        let written = self.owing.owe(owed, now);
+        let is_on_disk = written.is_ok();
+        if let Err(line) = written {
+            self.log(line);
+        }
+        self.keeper.handle_owed(id, is_on_disk, now);
+    }
+
+    fn record(&mut self, records: &mut Vec<Record>) {
+        let written = self.owing.record(records, listen::now());
+        records.clear();
+        if let Err(line) = written {
+            self.log(line);
         }
     }
 
@@ -237,6 +300,14 @@ impl Daemon {
         self.scribe.handle_timeout(now);
         self.side.handle_timeout(now);
         self.keeper.handle_timeout(now);
+        let line = self.owing.handle_timeout(now);
+        line.into_iter().for_each(|line| self.log(line));
+        if let Some(gatekeeper) = &mut self.gatekeeper {
+            let lines = gatekeeper.handle_timeout(now);
+            lines
+                .into_iter()
+                .for_each(|line| self.keeper.tell(line, now));
+        }
         let ending = self.ending.as_mut()?;
         if ending.starts.is_some_and(|starts| starts <= now) {
             ending.starts = None;
@@ -271,7 +342,19 @@ impl Daemon {
             starts: Some(now.saturating_add(PATIENCE_WITH_STARTS)),
             all: now.saturating_add(PATIENCE),
         });
-        self.keeper.stop(now);
+        let mut on_stop = self.settings.on_stop;
+        if on_stop == OnStop::Keep && self.keeper.owes() && !self.owing.is_durable() {
+            let text = "there is no journal to keep what is owed in: commands are closed now";
+            self.scribe.note(Level::Warning, "stop", text);
+            on_stop = OnStop::Close;
+        }
+        if let Some(gatekeeper) = &mut self.gatekeeper {
+            let lines = gatekeeper.stop(self.settings.on_stop, now);
+            lines
+                .into_iter()
+                .for_each(|line| self.keeper.tell(line, now));
+        }
+        self.keeper.stop(on_stop, now);
     }
 
     fn say_hello(&mut self) {
@@ -302,7 +385,13 @@ impl Daemon {
         let counters = self.side.counters();
         let doors = self.doors.now().len();
         let layers = self.side.layers();
-        for line in status::lines(doors, &self.keeper, &counters, layers) {
+        for line in status::lines(
+            doors,
+            &self.keeper,
+            &counters,
+            layers,
+            self.gatekeeper.as_ref(),
+        ) {
             self.scribe.note(Level::Info, "status", line);
         }
     }
@@ -325,11 +414,4 @@ fn signals() -> io::Result<Signals> {
 /// Tells the service manager, where there is one. It may be gone.
 pub(super) fn tell_manager(states: &[NotifyState<'_>]) {
     sd_notify::notify(states).ok();
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
-    }
 }

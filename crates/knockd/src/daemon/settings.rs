@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use knock_core::config::{Config, LogLevel, Sandbox};
+use knock_core::config::{Config, JournalPlace, LogLevel, OnStop, Sandbox};
 
 use crate::cli::{Cli, DEFAULT_PIDFILE};
+use crate::gate::Standing;
 use crate::listen::{DefaultInterface, default_interface};
 use crate::log::{Console, LogSetup};
 
@@ -26,6 +27,10 @@ pub(super) struct Settings {
     /// The listener's account, if the configuration names one.
     pub(super) user: Option<String>,
     pub(super) sandbox: Sandbox,
+    pub(super) on_stop: OnStop,
+    pub(super) journal: JournalPlace,
+    /// Where it stands what was said of the gate beside the configuration.
+    pub(super) standing: Standing,
 }
 
 /// Which interfaces to listen on.
@@ -52,6 +57,9 @@ impl Settings {
             max_commands: usize::try_from(options.max_commands).unwrap_or(usize::MAX),
             user: options.user.clone(),
             sandbox: options.sandbox,
+            on_stop: options.on_stop,
+            journal: options.journal.clone(),
+            standing: Standing::of(options),
             folder,
             cli,
         }

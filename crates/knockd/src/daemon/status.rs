@@ -1,6 +1,7 @@
 //! The status lines of SIGUSR1.
 
 use super::confinement::summary;
+use super::gatekeeper::Gatekeeper;
 use crate::keeper::Keeper;
 use crate::listen::Counters;
 use crate::sandbox::{Layer, State};
@@ -11,12 +12,13 @@ pub(super) fn lines(
     keeper: &Keeper,
     counters: &Counters,
     layers: &[(Layer, State)],
+    gatekeeper: Option<&Gatekeeper>,
 ) -> Vec<String> {
     let (grants, running, waiting) = keeper.counts();
     let (lines_left_out, refused) = keeper.losses();
     let left_out = counters.lines_left_out.saturating_add(lines_left_out);
     let engine = &counters.engine;
-    vec![
+    let mut lines = vec![
         format!(
             "status: {doors} doors, {} attempts, {grants} grants, {running} commands running, \
              {waiting} waiting",
@@ -39,5 +41,7 @@ pub(super) fn lines(
             engine.evictions, counters.openings_lost
         ),
         format!("status: listener: {}", summary(layers)),
-    ]
+    ];
+    lines.extend(gatekeeper.map(|gatekeeper| format!("status: gate: {}", gatekeeper.status())));
+    lines
 }

@@ -14,11 +14,13 @@ mod batch;
 mod connections;
 mod elements;
 mod error;
+mod hold;
 mod ledger;
 mod names;
 mod plan;
 mod read;
 mod rules;
+mod standing;
 mod table;
 mod watch;
 mod wire;
@@ -32,6 +34,7 @@ use std::time::Duration;
 use batch::Batch;
 use elements::{Element, Entry};
 pub use error::GateError;
+pub use hold::{Hold, HoldError, holder};
 use knock_core::time::Timestamp;
 pub use ledger::{Ended, Key, Opening};
 use ledger::{Given, Ledger};
@@ -42,6 +45,7 @@ use plan::Shape;
 pub use plan::{Guarded, Plan, Trial, Way};
 pub use read::{Granted, Reading};
 use read::{Snapshot, delete_set, delete_table};
+pub use standing::{Said, Standing};
 pub use table::{ENDED, MARK};
 pub use watch::{Changes, Watch};
 use wire::Wire;
@@ -53,7 +57,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 /// The gate of the network namespace in which it was made.
 ///
 /// Every method that asks the kernel for something is answered within some seconds or fails with
-/// [`GateError::NoAnswer`]. `now` is always the system's monotonic clock, which is the kernel's too.
+/// [`GateError::NoAnswer`]. `now` is always [`crate::listen::now`].
 pub struct Gate {
     wire: Wire,
     ledger: Ledger,
@@ -225,6 +229,40 @@ impl Gate {
         }
         self.change(key, None, now)?;
         Ok(true)
+    }
+
+    /// Ends all grants before their time, in one change.
+    ///
+    /// # Errors
+    /// As [`Gate::up`]; then all are alive as before.
+    pub fn revoke_all(&mut self, now: Timestamp) -> Result<(), GateError> {
+        let Some(Up { plan, trial, .. }) = &self.up else {
+            self.ledger = Ledger::default();
+            return Ok(());
+        };
+        let (plan, trial) = (plan.clone(), trial.clone());
+        let before = std::mem::take(&mut self.ledger);
+        let done = self.up(&plan, &trial, now);
+        if done.is_err() {
+            self.ledger = before;
+        }
+        done
+    }
+
+    /// Whether this grant is alive.
+    #[must_use]
+    pub fn is_granted(&self, key: &Key) -> bool {
+        self.ledger.get(key).is_some()
+    }
+
+    /// What a grant that is alive gives.
+    #[must_use]
+    pub fn opening_of(&self, key: &Key) -> Option<Opening> {
+        let ways = self.ledger.get(key)?.iter().map(|(way, _)| *way).collect();
+        Some(Opening {
+            key: key.clone(),
+            ways,
+        })
     }
 
     /// The grants of a door (by its name) from which `source` gains.

@@ -255,6 +255,12 @@ impl<S: Store> Journal<S> {
         self.ledger.next()
     }
 
+    /// Whether the grant `id` is owed.
+    #[must_use]
+    pub fn owes(&self, id: u64) -> bool {
+        self.ledger.records().contains_key(&id)
+    }
+
     /// What is owed, in the order of the grants' numbers.
     pub fn owed(&self) -> impl Iterator<Item = (&Arc<Owed>, State)> {
         let records = self.ledger.records().values();

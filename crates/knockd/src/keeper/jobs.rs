@@ -2,21 +2,18 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-
-use super::doors::DoorRef;
+use std::sync::Arc;
 
 /// The most start commands that wait; stop commands always find room.
 const MAX_WAITING: usize = 1024;
 
 /// The number of a grant, and of its command that runs: there is one at a time.
-#[derive(Copy, Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct JobId(u64);
+#[derive(Copy, Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct JobId(pub u64);
 
 impl JobId {
-    pub(super) const FIRST: Self = Self(0);
-
     pub(super) const fn next(self) -> Self {
-        Self(self.0.wrapping_add(1))
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -36,30 +33,14 @@ pub struct Job {
     pub id: JobId,
     /// Why it runs.
     pub occasion: Occasion,
-    /// For which door.
-    pub door: DoorRef,
+    /// For which door, by its name.
+    pub door: Arc<str>,
     /// For which source.
     pub source: IpAddr,
+    /// As whom; `None` for the daemon's own account.
+    pub user: Option<Arc<str>>,
     /// For the shell.
     pub command: String,
-}
-
-impl Job {
-    pub(super) fn new(
-        id: JobId,
-        occasion: Occasion,
-        door: &DoorRef,
-        source: IpAddr,
-        command: String,
-    ) -> Self {
-        Self {
-            id,
-            occasion,
-            door: door.clone(),
-            source,
-            command,
-        }
-    }
 }
 
 /// Commands that wait for others to end. Closing goes before opening.

@@ -15,6 +15,9 @@ const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 1));
 /// A keeper with one door, its clock, and what it has asked for so far.
 struct Bench {
     keeper: Keeper,
+    /// What is owed on the disk, as the journal would have it, and whether it can be written.
+    owed: BTreeMap<JobId, String>,
+    can_write: bool,
     doors: Generations,
     lines: Vec<String>,
     running: Vec<Job>,
@@ -27,7 +30,9 @@ impl Bench {
         let parsed = config::parse(text.as_bytes(), &|_, _| None);
         let doors = parsed.config.expect("a configuration").doors.into();
         Self {
-            keeper: Keeper::new(Limits { commands }),
+            keeper: Keeper::new(Limits { commands }, JobId(7)),
+            owed: BTreeMap::new(),
+            can_write: true,
             doors: Generations::new(doors),
             lines: Vec::new(),
             running: Vec::new(),
@@ -37,7 +42,7 @@ impl Bench {
 
     fn open(&mut self) {
         let door = DoorRef::new(self.doors.now(), DoorId(0)).unwrap();
-        self.keeper.handle_opening(door, SOURCE, self.now);
+        self.keeper.handle_opening(&door, SOURCE, self.now);
         self.poll();
     }
 
@@ -63,9 +68,46 @@ impl Bench {
         while let Some(action) = self.keeper.poll_action() {
             match action {
                 Action::Log(line) => self.lines.push(line.message(None)),
-                Action::Run(job) => self.running.push(job),
+                Action::Owe(owed) => {
+                    let id = JobId(owed.id);
+                    if self.can_write {
+                        assert_eq!(self.owed.insert(id, "starting".into()), None);
+                    }
+                    self.keeper.handle_owed(id, self.can_write, self.now);
+                }
+                Action::Record(record) => self.record(record),
+                Action::Run(job) => self.run(job),
             }
         }
+    }
+
+    fn record(&mut self, record: Record) {
+        match record {
+            Record::Until(id, until) => {
+                let left = until.saturating_since(self.now);
+                self.owed.insert(id, format!("open for {left:?}"));
+            }
+            Record::Stopping(id) => {
+                self.owed.insert(id, "stopping".into());
+            }
+            Record::Strike(id) => {
+                self.owed.remove(&id);
+            }
+        }
+    }
+
+    /// Whatever runs is on the disk as what it is, if it owes or is owed.
+    fn run(&mut self, job: Job) {
+        let owed = self.owed.get(&job.id).map(String::as_str);
+        match job.occasion {
+            Occasion::Start => assert!(matches!(owed, None | Some("starting")), "{owed:?}"),
+            Occasion::Stop => assert_eq!(owed, Some("stopping")),
+        }
+        self.running.push(job);
+    }
+
+    fn owed(&self) -> Vec<&str> {
+        self.owed.values().map(String::as_str).collect()
     }
 
     fn commands(&self) -> Vec<&str> {
@@ -76,7 +118,7 @@ impl Bench {
     }
 
     fn stop(&mut self) {
-        self.keeper.stop(self.now);
+        self.keeper.stop(OnStop::Close, self.now);
         self.poll();
     }
 }
@@ -266,6 +308,146 @@ fn a_start_command_that_hangs_at_the_stop_does_not_keep_the_door_open() {
     assert!(!bench.keeper.is_idle(), "the stop command still runs");
     bench.end(End::Exited(0));
     assert!(bench.keeper.is_idle());
+}
+
+#[test]
+fn what_is_owed_is_on_the_disk_before_it_runs_and_struck_off_after_it_has() {
+    let mut bench = Bench::new(&format!("{RECIPE}\ncmd_timeout = 5"), 8);
+    bench.open();
+    assert_eq!(bench.owed(), ["starting"]);
+    bench.end(End::Exited(0));
+    assert_eq!(bench.owed(), ["open for 5s"]);
+    bench.pass(5_000);
+    assert_eq!(bench.owed(), ["stopping"]);
+    bench.end(End::Exited(0));
+    assert!(bench.owed.is_empty());
+}
+
+#[test]
+fn a_door_without_a_stop_command_owes_nothing() {
+    let mut bench = Bench::new("command = open %IP%", 8);
+    bench.open();
+    assert!(bench.owed.is_empty());
+    assert_eq!(bench.running.len(), 1);
+}
+
+#[test]
+fn what_cannot_be_written_down_does_not_run() {
+    let mut bench = Bench::new(RECIPE, 8);
+    bench.can_write = false;
+    bench.open();
+    assert!(bench.running.is_empty() && bench.keeper.is_idle());
+    assert_eq!(
+        bench.lines[1..],
+        ["10.77.0.1: A: what would be owed cannot be written down; nothing was run"]
+    );
+}
+
+fn due(id: u64, when: When) -> Due {
+    let owed = Owed {
+        id,
+        door: "A".into(),
+        source: SOURCE,
+        command: format!("close {id}"),
+        user: Some("nobody".into()),
+    };
+    let owed = Arc::new(owed);
+    Due { owed, when }
+}
+
+#[test]
+fn what_is_owed_from_before_is_done_at_once_or_in_time() {
+    let mut bench = Bench::new(RECIPE, 8);
+    let later = When::In(Duration::from_secs(3));
+    let all = [later, When::Overdue, When::Starting, When::Stopping];
+    let all = (1..).zip(all).map(|(id, when)| due(id, when));
+    bench.owed = (1..=4).map(|id| (JobId(id), "before".into())).collect();
+    bench.keeper.recover(all.collect(), bench.now);
+    bench.poll();
+    assert_eq!(bench.commands(), ["close 2", "close 3", "close 4"]);
+    assert_eq!(bench.running[0].user.as_deref(), Some("nobody"));
+    for _ in 0..3 {
+        bench.end(End::Exited(0));
+    }
+    bench.pass(2_999);
+    assert_eq!(bench.owed(), ["before"]);
+    bench.pass(1);
+    bench.end(End::Exited(0));
+    assert!(bench.owed.is_empty() && bench.keeper.is_idle());
+}
+
+#[test]
+fn what_is_kept_at_the_stop_stays_owed_and_is_waited_for_no_longer() {
+    let mut bench = Bench::new(&format!("{RECIPE}\ncmd_timeout = 60"), 1);
+    bench.open();
+    bench.end(End::Exited(0));
+    bench.open();
+    bench.open();
+    assert_eq!(bench.owed(), ["open for 60s", "starting", "starting"]);
+    bench.keeper.stop(OnStop::Keep, bench.now);
+    bench.poll();
+    assert_eq!(
+        bench.owed(),
+        ["open for 60s", "starting"],
+        "one never began"
+    );
+    assert!(!bench.keeper.is_idle(), "a start command runs");
+    bench.end(End::Exited(0));
+    assert_eq!(bench.owed(), ["open for 60s", "open for 60s"]);
+    assert!(bench.keeper.is_idle() && bench.running.is_empty());
+}
+
+#[test]
+fn a_start_command_that_hangs_at_the_stop_is_left_to_the_journal() {
+    let mut bench = Bench::new(RECIPE, 1);
+    bench.open();
+    bench.keeper.stop(OnStop::Keep, bench.now);
+    bench.keeper.stop_all(bench.now);
+    bench.poll();
+    assert!(bench.keeper.is_idle());
+    assert_eq!(bench.owed(), ["starting"]);
+}
+
+#[test]
+fn reopen_extend_moves_the_deadline_and_runs_nothing() {
+    let keys = format!("{RECIPE}\ncmd_timeout = 5\nreopen = extend");
+    let mut bench = Bench::new(&keys, 8);
+    bench.open();
+    bench.open();
+    assert_eq!(bench.running.len(), 1, "it is being opened");
+    bench.end(End::Exited(0));
+    bench.pass(3_000);
+    bench.open();
+    assert!(bench.running.is_empty());
+    assert_eq!(bench.owed(), ["open for 5s"]);
+    bench.pass(4_999);
+    assert!(bench.running.is_empty());
+    bench.pass(1);
+    assert_eq!(bench.commands(), ["close 10.77.0.1"]);
+    // It closes: this is an opening of its own.
+    bench.open();
+    assert_eq!(bench.commands(), ["close 10.77.0.1", "open 10.77.0.1"]);
+}
+
+#[test]
+fn what_is_taken_back_is_closed_at_once() {
+    let mut bench = Bench::new(RECIPE, 8);
+    bench.open();
+    bench.end(End::Exited(0));
+    bench.open();
+    bench.end(End::Exited(0));
+    let other = IpAddr::from([10, 77, 0, 9]);
+    let mut take = |door, source| {
+        let count = bench
+            .keeper
+            .take_back(door, source, "closed by B", bench.now);
+        bench.poll();
+        count
+    };
+    assert_eq!(take("A", other), 0);
+    assert_eq!(take("B", SOURCE), 0);
+    assert_eq!(take("A", SOURCE), 2);
+    assert_eq!(bench.commands(), ["close 10.77.0.1"; 2]);
 }
 
 /// Doors of which each heard differently from the next.

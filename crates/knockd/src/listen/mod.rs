@@ -118,7 +118,7 @@ pub struct PacketSide {
     notices: VecDeque<Notice>,
 }
 
-/// Now, on the clock of [`Report::at`]: the system's monotonic clock.
+/// Now, on the clock of [`Report::at`]: that of the system since its start, sleep included.
 #[must_use]
 pub fn now() -> Timestamp {
     crate::clock::now()

@@ -138,12 +138,12 @@ impl Listener {
                 return false;
             };
             self.drops_due
-                .get_or_insert_with(|| clock.monotonic_now().saturating_add(DROPS_PERIOD));
+                .get_or_insert_with(|| clock.steady_now().saturating_add(DROPS_PERIOD));
             if frame.packet_type == PACKET_OUTGOING || !self.reach.counts(frame.interface) {
                 continue;
             }
             self.seen = self.seen.saturating_add(1);
-            self.last = self.last.max(clock.monotonic(frame.realtime_nanos));
+            self.last = self.last.max(clock.steady(frame.realtime_nanos));
             let packet = packet_of(frame.ether_type, frame.bytes);
             // The filter does not look at the family behind a VLAN tag.
             let packet =

@@ -3,8 +3,8 @@
 //! It runs whatever commands the administrator has written, as root if they say nothing else, and
 //! what they need cannot be told. So what they can gain (the bounding set) stays as it was as long
 //! as there is one that runs as root; but the keeper itself, which reads the configuration and the
-//! listener's reports, holds no more than it uses. It sees no packet, and has no use for the
-//! network.
+//! listener's reports, holds no more than it uses. It sees no packet; of the network it has a use for
+//! the gate alone, and only if a door is native.
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
@@ -24,6 +24,8 @@ pub struct Needs {
     pub commands_as_daemon: bool,
     /// Files that it reads or writes, now or after a reload: there or not yet.
     pub files: Vec<PathBuf>,
+    /// Some door is native: the gate is put up and opened.
+    pub gate: bool,
 }
 
 /// Gives up, for good, the capabilities that nothing in `needs` is a reason to keep. Call it before
@@ -44,6 +46,9 @@ pub fn give_up(needs: &Needs) -> Result<(), Errno> {
         | CapabilitySet::SETPCAP
         | CapabilitySet::SYS_NICE
         | CapabilitySet::KILL;
+    if needs.gate {
+        kept |= CapabilitySet::NET_ADMIN;
+    }
     if needs.files.iter().any(|file| needs_override(file, now)) {
         kept |= CapabilitySet::DAC_OVERRIDE;
     }
@@ -65,15 +70,20 @@ pub fn give_up(needs: &Needs) -> Result<(), Errno> {
 /// does; without commands it has no use for any.
 fn give_up_as_user(needs: &Needs, now: CapabilitySets) -> Result<(), Errno> {
     let none = CapabilitySet::empty();
+    let used = if needs.gate {
+        now.permitted & CapabilitySet::NET_ADMIN
+    } else {
+        none
+    };
     let rest = if needs.commands {
         CapabilitySets {
-            effective: none,
+            effective: used,
             ..now
         }
     } else {
         CapabilitySets {
-            effective: none,
-            permitted: none,
+            effective: used,
+            permitted: used,
             inheritable: none,
         }
     };

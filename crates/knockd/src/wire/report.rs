@@ -25,7 +25,7 @@ pub struct Report {
     pub door: DoorId,
     /// Who knocked; `0.0.0.0` where nobody did.
     pub source: IpAddr,
-    /// When, on the system's monotonic clock (see [`crate::listen::now`]).
+    /// When, on the system's clock since its start (see [`crate::listen::now`]).
     pub at: Timestamp,
     /// What.
     pub kind: ReportKind,

@@ -1,0 +1,509 @@
+//! The daemon at its gate: puts it up, opens and closes it for sources, and mends it when somebody
+//! else has changed it.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use knock_core::config::OnStop;
+use knock_core::door::{Closing, Door};
+use knock_core::target::Target;
+use knock_core::time::{InUnits, Timestamp};
+
+use crate::clock;
+use crate::gate::{
+    Changes, Ended, Gate, GateError, Hold, HoldError, Key, Opening, Plan, Said, Standing, Trial,
+    Watch,
+};
+use crate::log::{Level, Line};
+
+/// How long after a failure to put the gate up it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long the gate is left alone after it was mended: who changes it all the time shall not keep
+/// us busy. Within a second it stands again even so.
+const REST: Duration = Duration::from_millis(200);
+
+/// The shortest time between two lines that say so.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The gate of a daemon with native doors.
+pub(super) struct Gatekeeper {
+    gate: Gate,
+    watch: Watch,
+    standing: Standing,
+    plan: Plan,
+    said: Said,
+    _hold: Hold,
+    /// When to look whether the gate is as it should be.
+    check: Option<Timestamp>,
+    /// Since when nothing was mended.
+    mended: Option<Timestamp>,
+    /// When something was last said of it, and how often it was mended without a word since.
+    told: Option<Timestamp>,
+    untold: u32,
+    /// What went wrong last, so that it is said once.
+    trouble: Option<String>,
+    /// How long the system had slept when the gate was last put up.
+    slept: Duration,
+}
+
+/// Why there is no gate.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Another process keeps it.
+    Held(i32),
+    /// The kernel.
+    Gate(GateError),
+}
+
+impl Gatekeeper {
+    /// Puts the gate up for the native doors of `doors`, with the grants that the kernel has of a
+    /// daemon before this one. `None` if there is no such door. What is worth saying.
+    pub(super) fn start(
+        doors: &[Door],
+        standing: Standing,
+        now: Timestamp,
+    ) -> Result<Option<(Self, Vec<Line>)>, Failure> {
+        let plan = Plan::of(doors);
+        if plan.is_empty() {
+            return Ok(None);
+        }
+        let hold = Hold::take().map_err(|error| match error {
+            HoldError::Held(pid) => Failure::Held(pid.as_raw_pid()),
+            HoldError::Io(error) => Failure::Gate(GateError::Socket(error)),
+        })?;
+        let mut gate = Gate::new().map_err(Failure::Gate)?;
+        let watch = gate.watch().map_err(Failure::Gate)?;
+        let mut lines = Vec::new();
+        // A daemon that is started is to stand at its gate.
+        if standing.say_up().unwrap_or(false) {
+            let text = "the gate was down (knockctl gate down), and is put up again";
+            lines.push(Line::new(Level::Warning, "gate", text));
+        }
+        let adopted = gate.adopt(&plan, now).map_err(Failure::Gate)?;
+        let mut gatekeeper = Self {
+            gate,
+            watch,
+            standing,
+            plan,
+            said: Said::default(),
+            _hold: hold,
+            check: None,
+            mended: None,
+            told: None,
+            untold: 0,
+            trouble: None,
+            slept: Duration::ZERO,
+        };
+        lines.extend(gatekeeper.hear(now));
+        gatekeeper.put_up(now).map_err(Failure::Gate)?;
+        lines.push(gatekeeper.hello());
+        if adopted > 0 {
+            let text = format!("{adopted} grants from before go on");
+            lines.push(Line::new(Level::Info, "gate", text));
+        }
+        Ok(Some((gatekeeper, lines)))
+    }
+
+    /// Goes by these doors from now on. If the kernel refuses, everything stays as it was.
+    pub(super) fn reload(
+        &mut self,
+        doors: &[Door],
+        standing: Standing,
+        now: Timestamp,
+    ) -> Result<Vec<Line>, GateError> {
+        let before = (self.plan.clone(), self.said.clone());
+        self.plan = Plan::of(doors);
+        self.standing = standing;
+        let mut lines: Vec<_> = self.hear(now).into_iter().collect();
+        if before == (self.plan.clone(), self.said.clone()) {
+            self.check = Some(now);
+            return Ok(lines);
+        }
+        if let Err(error) = self.put_up(now) {
+            (self.plan, self.said) = before;
+            self.check = Some(now);
+            return Err(error);
+        }
+        let bygone: Vec<_> = before.0.guarded().collect();
+        let now_guarded: std::collections::BTreeSet<_> = self.plan.guarded().collect();
+        let open: Vec<_> = bygone
+            .iter()
+            .filter(|one| !now_guarded.contains(one))
+            .map(ToString::to_string)
+            .collect();
+        if !open.is_empty() {
+            let text = format!("not guarded any more: {}", open.join(", "));
+            lines.push(Line::new(Level::Warning, "gate", text));
+        }
+        lines.push(self.hello());
+        Ok(lines)
+    }
+
+    /// `source` has opened a door: what came of it, if it opens or closes anything at the gate.
+    pub(super) fn handle_opening(
+        &mut self,
+        door: &Door,
+        source: IpAddr,
+        now: Timestamp,
+    ) -> Option<Line> {
+        let native = door.action.native.as_ref()?;
+        let line = |event, text: &str| Line::of_source(source, &door.name, event, text);
+        let Some(opening) = Opening::of(door, source) else {
+            let text = "opens nothing: its targets are of the other version of IP";
+            return Some(line("refused", text).at(Level::Warning));
+        };
+        if self.said.down {
+            let text = "error: nothing was opened: the gate is down (knockctl gate down)";
+            return Some(line("refused", text).at(Level::Error));
+        }
+        let is_open = self.gate.is_granted(opening.key());
+        let until = now.saturating_add(native.open_for);
+        let mut outcome = self.gate.grant(&opening, until, now);
+        // Somebody may have taken the gate away just now: then it is put up first.
+        if let Err(error) = &outcome
+            && (error.is_gone() || matches!(error, GateError::NotGuarded { .. }))
+            && self.put_up(now).is_ok()
+        {
+            self.mended = Some(now);
+            outcome = self.gate.grant(&opening, until, now);
+        }
+        let services: Vec<_> = native.open.iter().map(ToString::to_string).collect();
+        let services = services.join(", ");
+        let time = InUnits(native.open_for);
+        Some(match outcome {
+            Ok(()) if is_open => line("extended", &format!("{services} open for {time} more")),
+            Ok(()) => {
+                let to = whom(opening.key().sources(), source);
+                line("opened", &format!("{services} open for {time}{to}"))
+            }
+            Err(error) => {
+                let text = format!("error: {services} not opened: {error}");
+                line("refused", &text).at(Level::Error)
+            }
+        })
+    }
+
+    /// Takes back what the doors named in `closing` have opened for `source`. How many grants that
+    /// were, and what went wrong.
+    pub(super) fn take_back(
+        &mut self,
+        closing: &Closing,
+        source: IpAddr,
+        now: Timestamp,
+    ) -> (usize, Vec<Line>) {
+        let (mut count, mut lines) = (0, Vec::new());
+        for key in self.gate.grants_of(&closing.door, source) {
+            let opening = closing.kill.then(|| self.gate.opening_of(&key)).flatten();
+            match self.gate.revoke(&key, now) {
+                Ok(true) => count += 1,
+                Ok(false) => {}
+                // The kernel closes it in its time; and if it is gone, it is closed.
+                Err(error) if error.is_gone() => self.check = Some(now),
+                Err(error) => {
+                    let text = format!("error: not closed: {error}");
+                    let line = Line::of_source(source, &closing.door, "close", &text);
+                    lines.push(line.at(Level::Error));
+                    self.check = Some(now);
+                    continue;
+                }
+            }
+            let Some(opening) = opening else { continue };
+            match self.gate.end_connections(&opening) {
+                Ok(0) => {}
+                Ok(ended) => {
+                    let text = format!("{ended} connections ended");
+                    lines.push(Line::of_source(source, &closing.door, "killed", &text));
+                }
+                Err(error) => {
+                    let text = format!("error: connections not ended: {error}");
+                    let line = Line::of_source(source, &closing.door, "killed", &text);
+                    lines.push(line.at(Level::Error));
+                }
+            }
+        }
+        (count, lines)
+    }
+
+    /// What to poll for input.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+
+    /// When [`Gatekeeper::handle_timeout`] has something to do.
+    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
+        let trial = self.said.trial.values().copied();
+        let trial = trial.filter(|until| *until > Timestamp::ZERO).min();
+        [self.gate.next_end(), self.check, trial]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Hears what the kernel says of changes.
+    pub(super) fn handle_readable(&mut self, now: Timestamp) {
+        let changed = match self.watch.handle_readable() {
+            Ok(Changes::None) => return,
+            Ok(Changes::Foreign | Changes::Lost) => true,
+            Err(_) => {
+                // A socket that cannot be read would be readable for ever.
+                match self.gate.watch() {
+                    Ok(watch) => {
+                        self.watch = watch;
+                        true
+                    }
+                    Err(_) => false,
+                }
+            }
+        };
+        if changed && self.check.is_none() {
+            let rested = self.mended.map(|mended| mended.saturating_add(REST));
+            self.check = Some(rested.map_or(now, |rested| rested.max(now)));
+        }
+    }
+
+    /// Does what is due: says what was closed, and mends the gate.
+    pub(super) fn handle_timeout(&mut self, now: Timestamp) -> Vec<Line> {
+        let mut lines: Vec<_> = self.gate.expire(now).iter().map(closed).collect();
+        lines.extend(self.end_trial(now));
+        // The kernel's time-outs stand still while the system sleeps, and ours do not.
+        if clock::slept().abs_diff(self.slept) > Duration::from_millis(500) {
+            lines.extend(self.mend("the system has slept", now));
+        }
+        if self.check.is_some_and(|check| check <= now) {
+            self.check = None;
+            lines.extend(self.look(now));
+        }
+        lines
+    }
+
+    /// How many grants are alive, and why the gate is not up, if so.
+    pub(super) fn status(&self) -> String {
+        let grants = self.gate.grants().count();
+        let guarded = self.plan.guarded().count();
+        let trial = self.said.trial.len();
+        let mut text = format!("{guarded} guarded, {grants} grants");
+        if trial > 0 {
+            text.push_str(&format!(", {trial} of the guarded on trial"));
+        }
+        if self.said.down {
+            text.push_str(", down (knockctl gate down)");
+        }
+        if let Some(trouble) = &self.trouble {
+            text.push_str(&format!(", error: {trouble}"));
+        }
+        text
+    }
+
+    /// The daemon stops: the gate stays. What is open is closed, or left to the kernel.
+    pub(super) fn stop(&mut self, on_stop: OnStop, now: Timestamp) -> Vec<Line> {
+        if on_stop == OnStop::Keep {
+            return Vec::new();
+        }
+        let open: Vec<Key> = self.gate.grants().map(|(key, _)| key.clone()).collect();
+        if open.is_empty() || self.said.down {
+            return Vec::new();
+        }
+        match self.gate.revoke_all(now) {
+            Ok(()) => {
+                let closed = |key: &Key| {
+                    let text = format!("{}closed: the daemon stops", lead(key));
+                    Line::new(Level::Info, "closed", text)
+                };
+                open.iter().map(closed).collect()
+            }
+            Err(error) => {
+                let text = format!(
+                    "error: {} grants stay open until their time is over: {error}",
+                    open.len()
+                );
+                vec![Line::new(Level::Error, "gate", text)]
+            }
+        }
+    }
+
+    /// Reads what was said of the gate beside the configuration.
+    fn hear(&mut self, now: Timestamp) -> Option<Line> {
+        match self.standing.read(&self.plan, now) {
+            Ok(mut said) => {
+                // What is over is over; when that was is of no interest any more.
+                let over = said.trial.values_mut().filter(|until| **until <= now);
+                over.for_each(|until| *until = Timestamp::ZERO);
+                self.said = said;
+                None
+            }
+            // Then the configuration alone counts.
+            Err(error) => {
+                self.said = Said::default();
+                let text = format!("{error}; everything is guarded as the configuration says");
+                Some(Line::new(Level::Warning, "gate", text))
+            }
+        }
+    }
+
+    fn put_up(&mut self, now: Timestamp) -> Result<(), GateError> {
+        self.slept = clock::slept();
+        if self.said.down || self.plan.is_empty() {
+            return self.gate.down();
+        }
+        self.gate.up(&self.plan, &self.said.trial, now)
+    }
+
+    /// Looks whether the gate is as it should be, and mends it.
+    fn look(&mut self, now: Timestamp) -> Vec<Line> {
+        let was_down = self.said.down;
+        let trial = self.said.trial.clone();
+        let mut lines: Vec<_> = self.hear(now).into_iter().collect();
+        if self.said.down {
+            if !was_down {
+                let text = "the gate is down (knockctl gate down): nothing is guarded";
+                lines.push(Line::new(Level::Warning, "gate", text));
+            }
+            return lines;
+        }
+        if was_down || differs(&trial, &self.said.trial) {
+            lines.extend(self.mend("what was said of it has changed", now));
+            return lines;
+        }
+        // It was reckoned anew from the same end, some microseconds off.
+        self.said.trial = trial;
+        match self.gate.check(now) {
+            Ok(None) => self.trouble = None,
+            Ok(Some(damage)) => lines.extend(self.mend(&damage.to_string(), now)),
+            Err(error) => lines.extend(self.complain(&error, now)),
+        }
+        lines
+    }
+
+    fn mend(&mut self, why: &str, now: Timestamp) -> Option<Line> {
+        if let Err(error) = self.put_up(now) {
+            return self.complain(&error, now);
+        }
+        self.trouble = None;
+        self.mended = Some(now);
+        let told = self.told.map(|told| told.saturating_add(QUIET));
+        if told.is_some_and(|told| told > now) {
+            self.untold += 1;
+            return None;
+        }
+        self.told = Some(now);
+        let grants = self.gate.grants().count();
+        let mut text = format!("the gate stands again, with {grants} grants: {why}");
+        if self.untold > 0 {
+            text.push_str(&format!(" (and {} times before)", self.untold));
+            self.untold = 0;
+        }
+        Some(Line::new(Level::Warning, "gate", text))
+    }
+
+    /// Tries again later, and says why if that is new.
+    fn complain(&mut self, error: &GateError, now: Timestamp) -> Option<Line> {
+        self.check = Some(now.saturating_add(RETRY));
+        let trouble = error.to_string();
+        if self.trouble.as_ref() == Some(&trouble) {
+            return None;
+        }
+        let text = format!("error: the gate is not as it should be: {trouble}");
+        self.trouble = Some(trouble);
+        Some(Line::new(Level::Error, "gate", text))
+    }
+
+    /// The kernel has let go of what was on trial: says so, and does not put it up again.
+    fn end_trial(&mut self, now: Timestamp) -> Option<Line> {
+        let over = |until: &Timestamp| *until <= now && *until > Timestamp::ZERO;
+        let ended: Vec<_> = self
+            .said
+            .trial
+            .iter_mut()
+            .filter(|(_, until)| over(until))
+            .map(|(guarded, until)| {
+                *until = Timestamp::ZERO;
+                guarded.to_string()
+            })
+            .collect();
+        if ended.is_empty() {
+            return None;
+        }
+        let text = format!(
+            "the trial is over and was not confirmed: not guarded: {} (knockctl arm)",
+            ended.join(", ")
+        );
+        // What the kernel has let go of is not damage.
+        self.check = Some(now);
+        Some(Line::new(Level::Warning, "gate", text))
+    }
+
+    fn hello(&self) -> Line {
+        let names: Vec<_> = self.plan.guarded().map(|one| one.to_string()).collect();
+        let mut text = if names.is_empty() {
+            "the gate is gone: no door opens anything".to_owned()
+        } else {
+            format!("the gate is up: guarded are {}", in_short(&names))
+        };
+        let over = self.said.trial.values().filter(|u| **u == Timestamp::ZERO);
+        let (trial, over) = (self.said.trial.len(), over.count());
+        if trial > 0 {
+            text.push_str(&format!(
+                "; {trial} of them on trial, {over} not any more (knockctl arm)"
+            ));
+        }
+        Line::new(Level::Info, "gate", text)
+    }
+}
+
+/// Whether two readings of what is on trial say different things.
+fn differs(before: &Trial, now: &Trial) -> bool {
+    const CLOSE: Duration = Duration::from_millis(100);
+    let same = |(a, b): ((_, &Timestamp), (_, &Timestamp))| {
+        let apart = a.1.saturating_since(*b.1).max(b.1.saturating_since(*a.1));
+        let over = |until: &Timestamp| *until == Timestamp::ZERO;
+        a.0 == b.0 && over(a.1) == over(b.1) && apart < CLOSE
+    };
+    before.len() != now.len() || !before.iter().zip(now.iter()).all(same)
+}
+
+fn closed(ended: &Ended) -> Line {
+    let key = &ended.key;
+    let text = format!("{}closed", lead(key));
+    Line::new(Level::Info, "closed", text)
+}
+
+/// `source: door: `, as lines about a source begin; the source can be a network.
+fn lead(key: &Key) -> String {
+    let sources = key.sources();
+    let full = Target::host(sources.address());
+    if full == sources {
+        format!("{}: {}: ", sources.address(), key.door())
+    } else {
+        format!("{sources}: {}: ", key.door())
+    }
+}
+
+/// For whom it is open, where that is not the source alone.
+fn whom(sources: Target, source: IpAddr) -> String {
+    if sources == Target::host(source) {
+        String::new()
+    } else {
+        format!(" to {sources}")
+    }
+}
+
+fn in_short(names: &[String]) -> String {
+    const MOST: usize = 8;
+    let shown: Vec<_> = names.iter().take(MOST).map(String::as_str).collect();
+    let mut text = shown.join(", ");
+    if names.len() > MOST {
+        text.push_str(&format!(" and {} more", names.len() - MOST));
+    }
+    text
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Held(pid) => write!(f, "another daemon keeps it: process {pid}"),
+            Self::Gate(error) => write!(f, "{error}"),
+        }
+    }
+}
