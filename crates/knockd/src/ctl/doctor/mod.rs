@@ -1,11 +1,14 @@
-//! `knockctl doctor`: what each process of the running daemon may do, read from the kernel.
+//! `knockctl doctor`: what each process of the running daemon may do, read from the kernel; and
+//! whether the firewall of this machine drops what doors open.
 //!
-//! Nothing is taken from the daemon's own word, its configuration or its log. What may not be read
-//! is told as such, never guessed, and keeps the exit status from being 0.
+//! Nothing is taken from the daemon's own word or its log, and from its configuration only what
+//! its doors open. What may not be read is told as such, never guessed, and keeps the exit status
+//! from being 0.
 
 mod capabilities;
 mod descriptors;
 mod find;
+pub mod firewall;
 mod judge;
 mod landlock;
 mod limits;
@@ -30,10 +33,11 @@ use nix::unistd::Uid;
 use serde::Serialize;
 
 use crate::cli::{DEFAULT_CONFIG, DEFAULT_PIDFILE};
-use crate::config_file;
+use crate::config_file::{self, LoadError};
 use crate::services::Services;
 use capabilities::Capabilities;
 use find::{By, Daemon, FindError};
+use firewall::Look;
 use landlock::Landlock;
 use names::Names;
 use process::{Process, Role};
@@ -42,8 +46,14 @@ use verdict::Verdict;
 /// The command line of `knockctl doctor`.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Show only what each process may do, which is all there is yet
+    /// Read the doors of this file, instead of /etc/knockd.conf
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Show only whether the firewall drops what doors open; no daemon need run
     #[arg(long)]
+    firewall: bool,
+    /// Show only what each process may do
+    #[arg(long, conflicts_with = "firewall")]
     sandbox: bool,
     /// Look at the daemon whose process id is in this file
     #[arg(short, long, value_name = "FILE", conflicts_with = "pid")]
@@ -66,6 +76,16 @@ struct Report {
     #[serde(skip)]
     all_capabilities: Capabilities,
     verdicts: Vec<Verdict>,
+    /// `None` if no door opens anything by itself, or nobody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    firewall: Option<Look>,
+    is_well: bool,
+}
+
+/// What `--firewall` prints.
+#[derive(Debug, Serialize)]
+struct FirewallReport {
+    firewall: Option<Look>,
     is_well: bool,
 }
 
@@ -94,11 +114,47 @@ pub fn run(options: &Options) -> ExitCode {
 
 /// Whether all is well.
 fn examine(options: &Options) -> Result<bool, DoctorError> {
+    if options.firewall {
+        return examine_firewall(options);
+    }
     let proc = Path::new("/proc");
     let daemon = find(proc, options).map_err(DoctorError::Find)?;
-    let report = Report::of(proc, &daemon)?;
-    report.show(options.json).map_err(DoctorError::Output)?;
+    let mut report = Report::of(proc, &daemon)?;
+    if !options.sandbox {
+        report.add(look(options));
+    }
+    show(&report, options.json).map_err(DoctorError::Output)?;
     Ok(report.is_well)
+}
+
+fn examine_firewall(options: &Options) -> Result<bool, DoctorError> {
+    let firewall = look(options);
+    let is_well = firewall.as_ref().is_none_or(Look::is_well);
+    let report = FirewallReport { firewall, is_well };
+    show(&report, options.json).map_err(DoctorError::Output)?;
+    Ok(is_well)
+}
+
+/// What the firewall makes of the doors. A file that nobody named need not be there: the daemon may
+/// have another one.
+fn look(options: &Options) -> Option<Look> {
+    let named = options.config.as_deref();
+    let path = named.unwrap_or(Path::new(DEFAULT_CONFIG));
+    let config = match config_file::load(path, &Services::system()) {
+        Ok(loaded) => loaded.config,
+        Err(LoadError::Read { error, .. })
+            if named.is_none() && error.kind() == io::ErrorKind::NotFound =>
+        {
+            let text = format!("not looked at, as there is no {}", path.display());
+            return Some(Look::skipped(text));
+        }
+        Err(LoadError::Mistakes { .. }) => {
+            let text = format!("not looked at, as {} has mistakes", path.display());
+            return Some(Look::unread(text));
+        }
+        Err(error) => return Some(Look::unread(format!("not looked at: {error}"))),
+    };
+    firewall::look(&config.doors, &config.options.interfaces)
 }
 
 fn find(proc: &Path, options: &Options) -> Result<Daemon, FindError> {
@@ -145,22 +201,37 @@ impl Report {
             landlock,
             all_capabilities: all,
             verdicts,
+            firewall: None,
         }
     }
 
-    /// Writes the report; a reader that has gone away has read enough.
-    fn show(&self, json: bool) -> io::Result<()> {
-        let text = if json {
-            let mut text = serde_json::to_string(self).map_err(io::Error::from)?;
-            text.push('\n');
-            text
-        } else {
-            self.to_string()
-        };
-        let mut out = anstream::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            result => result,
+    fn add(&mut self, firewall: Option<Look>) {
+        self.is_well &= firewall.as_ref().is_none_or(Look::is_well);
+        self.firewall = firewall;
+    }
+}
+
+/// Writes a report; a reader that has gone away has read enough.
+fn show(report: &(impl fmt::Display + Serialize), json: bool) -> io::Result<()> {
+    let text = if json {
+        let mut text = serde_json::to_string(report).map_err(io::Error::from)?;
+        text.push('\n');
+        text
+    } else {
+        report.to_string()
+    };
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+impl fmt::Display for FirewallReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.firewall {
+            Some(look) => look.fmt(f),
+            None => f.write_str("no door opens a port by itself: nothing to look at\n"),
         }
     }
 }

@@ -30,7 +30,7 @@ impl Display for Report {
             let is_last = verdicts.peek().is_none_or(|next| next.help != this.help);
             verdict(f, this, this.help.filter(|_| is_last))?;
         }
-        Ok(())
+        self.firewall.iter().try_for_each(|look| look.fmt(f))
     }
 }
 
@@ -182,16 +182,21 @@ fn words(items: impl Iterator<Item = impl Display>, between: &str) -> String {
 
 /// Help for several verdicts stands below the last of them.
 fn verdict(f: &mut fmt::Formatter<'_>, verdict: &Verdict, help: Option<&str>) -> fmt::Result {
-    let (style, word) = match verdict.level {
-        Level::Ok => (GOOD, "ok"),
-        Level::Note => (DOUBT, "note"),
-        Level::Unknown => (DOUBT, "unknown"),
-        Level::Amiss => (BAD, "AMISS"),
-    };
+    let (style, word) = level(verdict.level);
     let (role, text) = (verdict.role.name(), &verdict.text);
     writeln!(f, "{style}{word:<8}{style:#}{role}: {text}")?;
     match help {
         Some(help) => writeln!(f, "        => {help}"),
         None => Ok(()),
+    }
+}
+
+/// The word for a level, and how it looks.
+pub(super) fn level(level: Level) -> (Style, &'static str) {
+    match level {
+        Level::Ok => (GOOD, "ok"),
+        Level::Note => (DOUBT, "note"),
+        Level::Unknown => (DOUBT, "unknown"),
+        Level::Amiss => (BAD, "AMISS"),
     }
 }

@@ -1,0 +1,214 @@
+//! `knockctl doctor` and real firewalls: what it says is dropped is dropped, and with exactly the
+//! line that it prints, a real ssh session comes through; and nobody else does.
+
+mod site;
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use knockd::lab::{Identity, isolate};
+use libtest_mimic::{Arguments, Failed, Trial};
+use site::{Site, ruleset};
+
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// What a connection that comes through needs at most.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What the tests need besides the kernel.
+const PROGRAMS: [&str; 6] = [
+    "nft",
+    "iptables-restore",
+    "ip6tables-restore",
+    "sshd",
+    "ssh",
+    "ssh-keygen",
+];
+
+/// A firewall, and what doctor should say of it.
+struct Case {
+    name: &'static str,
+    /// How it is loaded.
+    load: &'static [(&'static str, &'static str)],
+    /// How many of the two families come through before.
+    families: usize,
+    /// The lines that doctor prints.
+    lines: &'static [&'static str],
+    /// Does what a line does where its own program is not there.
+    stand_in: fn(&str) -> String,
+}
+
+const CASES: [Case; 9] = [
+    Case {
+        name: "an_nftables_default_drop_in_a_table_of_both_families",
+        load: &[("nft -f", "nft-inet.nft")],
+        families: 0,
+        lines: &["nft insert rule inet filter input ct mark and 0x20000000 == 0x20000000 accept"],
+        stand_in: itself,
+    },
+    Case {
+        name: "nftables_tables_of_one_family_each_that_reject_at_the_end_and_forget_established",
+        load: &[("nft -f", "nft-ip-and-ip6.nft")],
+        families: 0,
+        lines: &[
+            "nft insert rule ip firewall incoming ct mark and 0x20000000 == 0x20000000 accept",
+            "nft insert rule ip6 firewall incoming ct mark and 0x20000000 == 0x20000000 accept",
+        ],
+        stand_in: itself,
+    },
+    Case {
+        name: "an_nftables_ruleset_that_drops_answers_and_what_follows_the_first_packet",
+        load: &[("nft -f", "nft-output.nft")],
+        families: 0,
+        lines: &[
+            "nft insert rule inet strict in ct mark and 0x20000000 == 0x20000000 accept",
+            "nft insert rule inet strict out ct mark and 0x20000000 == 0x20000000 accept",
+        ],
+        stand_in: itself,
+    },
+    Case {
+        name: "an_iptables_default_drop",
+        load: &[
+            ("iptables-restore", "iptables.v4.rules"),
+            ("ip6tables-restore", "iptables.v6.rules"),
+        ],
+        families: 0,
+        lines: &[
+            "iptables -I INPUT -m connmark --mark 0x20000000/0x20000000 -j ACCEPT",
+            "ip6tables -I INPUT -m connmark --mark 0x20000000/0x20000000 -j ACCEPT",
+        ],
+        stand_in: itself,
+    },
+    Case {
+        name: "an_iptables_default_drop_of_the_older_kind",
+        load: &[
+            ("iptables-legacy-restore", "iptables.v4.rules"),
+            ("ip6tables-legacy-restore", "iptables.v6.rules"),
+        ],
+        families: 0,
+        lines: &[
+            "iptables-legacy -I INPUT -m connmark --mark 0x20000000/0x20000000 -j ACCEPT",
+            "ip6tables-legacy -I INPUT -m connmark --mark 0x20000000/0x20000000 -j ACCEPT",
+        ],
+        stand_in: itself,
+    },
+    Case {
+        name: "an_iptables_default_drop_of_one_family_only",
+        load: &[("iptables-restore", "iptables.v4.rules")],
+        families: 1,
+        lines: &["iptables -I INPUT -m connmark --mark 0x20000000/0x20000000 -j ACCEPT"],
+        stand_in: itself,
+    },
+    Case {
+        name: "firewalld",
+        load: &[("nft -f", "firewalld.nft")],
+        families: 0,
+        lines: &["firewall-cmd --zone=public --add-port=22/tcp"],
+        stand_in: firewall_cmd,
+    },
+    Case {
+        name: "ufw",
+        load: &[
+            ("iptables-restore", "ufw.v4.rules"),
+            ("ip6tables-restore", "ufw.v6.rules"),
+        ],
+        families: 0,
+        lines: &[
+            "sed -i '/^# End required lines/a -A ufw-before-input -m connmark --mark \
+             0x20000000/0x20000000 -j ACCEPT' /etc/ufw/before.rules && ufw reload",
+            "sed -i '/^# End required lines/a -A ufw6-before-input -m connmark --mark \
+             0x20000000/0x20000000 -j ACCEPT' /etc/ufw/before6.rules && ufw reload",
+        ],
+        stand_in: ufw_reload,
+    },
+    Case {
+        name: "a_firewall_that_is_open_needs_no_line",
+        load: &[("nft -f", "permissive.nft")],
+        families: 2,
+        lines: &[],
+        stand_in: itself,
+    },
+];
+
+fn main() -> ExitCode {
+    if let Err(error) = isolate(Identity::RootIfNeeded) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    let missing = PROGRAMS.iter().any(|program| !is_there(program));
+    let trials = CASES.iter().map(|case| {
+        let legacy = case
+            .load
+            .iter()
+            .any(|(program, _)| program.contains("legacy"));
+        let missing = missing || legacy && !is_there("iptables-legacy-restore");
+        Trial::test(case.name, move || {
+            run(case).map_err(|error| Failed::from(error.to_string()))
+        })
+        .with_ignored_flag(missing)
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+fn is_there(program: &str) -> bool {
+    let mut folders = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].iter();
+    folders.any(|folder| Path::new(folder).join(program).exists())
+}
+
+fn run(case: &Case) -> Outcome {
+    let site = Site::new()?;
+    for (program, file) in case.load {
+        site.run(&format!("{program} {}", ruleset(file).display()))?;
+    }
+    let before = site.families();
+    if before != case.families {
+        return Err(format!("{before} families come through before").into());
+    }
+    let look = site.look()?;
+    let lines: Vec<_> = look.lines().collect();
+    if lines != case.lines || look.is_well() != lines.is_empty() {
+        return Err(format!("doctor says:\n{look}").into());
+    }
+    println!("{}:\n{look}", case.name);
+    for line in lines {
+        site.run(&(case.stand_in)(line))?;
+    }
+    site.reaches(PATIENCE)?;
+    site.sessions()?;
+    let look = site.look()?;
+    if !look.is_well() || look.lines().next().is_some() {
+        return Err(format!("with its line, doctor says:\n{look}").into());
+    }
+    Ok(())
+}
+
+fn itself(line: &str) -> String {
+    line.to_owned()
+}
+
+/// What firewalld 1.3.3 does at `firewall-cmd --zone=Z --add-port=P/tcp`.
+fn firewall_cmd(line: &str) -> String {
+    let word = |name: &str| {
+        let mut words = line.split(' ');
+        let value = words.find_map(|word| word.strip_prefix(name));
+        value.unwrap_or_default().to_owned()
+    };
+    let (zone, port) = (word("--zone="), word("--add-port="));
+    let port = port.trim_end_matches("/tcp");
+    format!("nft add rule inet firewalld filter_IN_{zone}_allow tcp dport {port} accept")
+}
+
+/// What `ufw reload` does with a line behind the mark in `before.rules`, where no rule comes
+/// before it.
+fn ufw_reload(line: &str) -> String {
+    let rule = line.split("/a -A ").nth(1).unwrap_or_default();
+    let (rule, file) = rule.split_once("' ").unwrap_or_default();
+    let program = if file.contains("before6") {
+        "ip6tables"
+    } else {
+        "iptables"
+    };
+    format!("{program} -I {rule}")
+}
