@@ -146,7 +146,8 @@ impl Loss<'_> {
         }
     }
 
-    /// In `before.rules`, which ufw loads before the rules that its commands make.
+    /// In `before.rules`, which ufw loads before the rules that its commands make: those know
+    /// ports and addresses, but no marks.
     fn ufw(&self) -> Advice {
         let (six, file) = match self.table.family {
             "ip6" => ("6", "before6.rules"),
@@ -164,7 +165,7 @@ impl Loss<'_> {
                  && ufw reload",
                 xtables_rule()
             )),
-            help: "it lasts".to_owned(),
+            help: "it lasts, and admits nobody without a grant".to_owned(),
         }
     }
 
@@ -183,8 +184,6 @@ impl Loss<'_> {
                     .to_owned(),
             };
         }
-        let opened: Vec<_> = self.services.iter().flat_map(|s| self.opened(*s)).collect();
-        let opened = opened.join(" ");
         let but = "firewalld cannot ask for the mark, so the gate alone keeps the port shut: \
                    close it here before you take the gate down";
         match self.hook {
@@ -192,34 +191,45 @@ impl Loss<'_> {
                 let zone = self.zone().map(|zone| format!("--zone={zone} "));
                 let zone = zone.unwrap_or_default();
                 Advice {
-                    line: Some(format!("firewall-cmd {zone}{opened}")),
+                    line: Some(self.commands(&format!("firewall-cmd {zone}"), &[])),
                     help: format!("so that it lasts, the same with --permanent; {but}"),
                 }
             }
-            Hook::Forward => Advice {
-                line: Some(format!(
-                    "firewall-cmd --permanent --new-policy=postern; \
-                     firewall-cmd --permanent --policy=postern --add-ingress-zone=ANY \
-                     --add-egress-zone=ANY {opened} && firewall-cmd --reload"
-                )),
-                help: format!("it lasts; {but}"),
-            },
+            Hook::Forward => {
+                let zones = ["--add-ingress-zone=ANY", "--add-egress-zone=ANY"];
+                let commands = self.commands("firewall-cmd --permanent --policy=postern ", &zones);
+                Advice {
+                    line: Some(format!(
+                        "firewall-cmd --permanent --new-policy=postern; {commands} && \
+                         firewall-cmd --reload"
+                    )),
+                    help: format!("it lasts; {but}"),
+                }
+            }
             Hook::Prerouting | Hook::Output | Hook::Postrouting => self.no_line(),
         }
     }
 
-    fn opened(&self, service: Service) -> Vec<String> {
-        match service {
-            Service::Tcp(ports) => vec![format!("--add-port={ports}/tcp")],
-            Service::Udp(ports) => vec![format!("--add-port={ports}/udp")],
-            Service::Icmp => {
-                let name = |family: &Family| match family {
+    /// Those that open all services: firewall-cmd takes several options of one kind, but not of
+    /// two.
+    fn commands(&self, command: &str, first: &[&str]) -> String {
+        let mut kinds: Vec<String> = first.iter().map(|&option| option.to_owned()).collect();
+        let mut ports = Vec::new();
+        let mut protocols = Vec::new();
+        for service in self.services {
+            match service {
+                Service::Tcp(these) => ports.push(format!("--add-port={these}/tcp")),
+                Service::Udp(these) => ports.push(format!("--add-port={these}/udp")),
+                Service::Icmp => protocols.extend(self.families.iter().map(|f| match f {
                     Family::V4 => "--add-protocol=icmp".to_owned(),
                     Family::V6 => "--add-protocol=ipv6-icmp".to_owned(),
-                };
-                self.families.iter().map(name).collect()
+                })),
             }
         }
+        let lists = [ports, protocols];
+        kinds.extend(lists.iter().filter(|l| !l.is_empty()).map(|l| l.join(" ")));
+        let commands = kinds.iter().map(|options| format!("{command}{options}"));
+        commands.collect::<Vec<_>>().join(" && ")
     }
 
     /// Where these programs have no place for a rule.

@@ -38,8 +38,8 @@ struct Found<'a> {
     base: Base,
     zone: Option<String>,
     part: Part,
-    /// Whether it is dropped, and not only perhaps.
-    certain: bool,
+    /// What it depends on; `None` if it is dropped for certain.
+    doubt: Option<String>,
     place: Place,
     services: Vec<Service>,
     families: Vec<Family>,
@@ -195,10 +195,10 @@ fn note<'a>(
     service: Service,
     fate: Fate,
 ) {
-    let (certain, place) = match fate {
+    let (place, doubt) = match fate {
         Fate::Passes => return,
-        Fate::Dropped(place) => (true, place),
-        Fate::Perhaps(place) => (false, place),
+        Fate::Dropped(place) => (place, None),
+        Fate::Perhaps(place, rule) => (place, Some(rule)),
     };
     let loss = Loss {
         table,
@@ -210,9 +210,12 @@ fn note<'a>(
     // firewalld needs one line for each zone.
     let is_firewalld = Owner::of(table) == Owner::Firewalld;
     let zone = loss.zone().filter(|_| is_firewalld).map(str::to_owned);
-    // A line for the first packet is one for those that follow.
+    // A line for the first packet is one for those that follow; one of firewalld, for both families.
     let same = |other: &&mut Found<'_>| {
-        std::ptr::eq(other.chain, chain) && other.zone == zone && other.certain == certain
+        let is_line = is_firewalld && Owner::of(other.table) == Owner::Firewalld;
+        let is_same = std::ptr::eq(other.chain, chain)
+            || is_line && (&other.chain.name, &other.table.name) == (&chain.name, &table.name);
+        is_same && other.zone == zone && other.doubt.is_some() == doubt.is_some()
     };
     if let Some(other) = found.iter_mut().find(same) {
         add(&mut other.services, service);
@@ -225,7 +228,7 @@ fn note<'a>(
         base,
         zone,
         part: packet.part,
-        certain,
+        doubt,
         place,
         services: vec![service],
         families: vec![packet.family],
@@ -234,14 +237,14 @@ fn note<'a>(
 
 /// Where something is dropped for certain, the line for that helps what may be dropped, too.
 fn drop_doubts(found: &mut Vec<Found<'_>>) {
-    let certain: Vec<_> = found.iter().filter(|one| one.certain).collect();
+    let certain: Vec<_> = found.iter().filter(|one| one.doubt.is_none()).collect();
     let is_doubled = |one: &Found<'_>| {
         let same = |other: &&Found<'_>| {
             std::ptr::eq(other.chain, one.chain)
                 && other.zone == one.zone
                 && one.services.iter().all(|s| other.services.contains(s))
         };
-        !one.certain && certain.iter().any(same)
+        one.doubt.is_some() && certain.iter().any(same)
     };
     let doubled: Vec<_> = found.iter().map(is_doubled).collect();
     let mut doubled = doubled.into_iter();
@@ -253,7 +256,7 @@ fn verdict(found: &Found<'_>) -> Verdict {
         table,
         base,
         part,
-        certain,
+        doubt,
         place,
         services,
         families,
@@ -266,9 +269,14 @@ fn verdict(found: &Found<'_>) -> Verdict {
         services,
         families,
     };
-    let (level, drops) = match certain {
-        true => (Level::Amiss, "drops"),
-        false => (Level::Unknown, "may drop"),
+    let (level, drops) = match doubt {
+        None => (Level::Amiss, "drops"),
+        Some(_) => (Level::Unknown, "may drop"),
+    };
+    let depends = match doubt.as_deref() {
+        None => String::new(),
+        Some(rule) if *rule == loss.rule() => "; what that does is not known here".to_owned(),
+        Some(rule) => format!("; that depends on: {}", rule.escape_debug()),
     };
     let what = match part {
         Part::First => "granted connections to",
@@ -277,7 +285,7 @@ fn verdict(found: &Found<'_>) -> Verdict {
     };
     let families: Vec<_> = families.iter().map(|family| family.name()).collect();
     let text = format!(
-        "{} {drops} {what} {} over {}: {}",
+        "{} {drops} {what} {} over {}: {}{depends}",
         loss.describe(),
         list(services),
         families.join(" and "),
@@ -288,10 +296,10 @@ fn verdict(found: &Found<'_>) -> Verdict {
             level,
             text,
             line: None,
-            help: Some(format!(
-                "that is before the gate, so no mark can help: give that chain a priority above \
-                 {GATE}"
-            )),
+            help: Some(
+                "that is before the gate, where nothing has a mark yet: let it through there"
+                    .to_owned(),
+            ),
         };
     }
     let advice = loss.advice();

@@ -12,8 +12,8 @@ pub(super) enum Fate {
     Passes,
     /// It is dropped, for certain.
     Dropped(Place),
-    /// It may be: that depends on what is not known here.
-    Perhaps(Place),
+    /// It may be: that depends on what is not known here, first of all for this rule.
+    Perhaps(Place, String),
 }
 
 /// Where a packet is dropped.
@@ -33,6 +33,7 @@ pub(super) fn walk(table: &Table, chain: &Chain, base: Base, packet: &Packet<'_>
         path: Vec::new(),
         passes: false,
         drop: None,
+        doubt: None,
     };
     if walk.chain(chain) != Flow::Ended {
         if base.drops {
@@ -44,7 +45,7 @@ pub(super) fn walk(table: &Table, chain: &Chain, base: Base, packet: &Packet<'_>
     }
     match walk.drop {
         None => Fate::Passes,
-        Some(place) if walk.passes => Fate::Perhaps(place),
+        Some(place) if walk.passes => Fate::Perhaps(place, walk.doubt.unwrap_or_default()),
         Some(place) => Fate::Dropped(place),
     }
 }
@@ -57,6 +58,8 @@ struct Walk<'a> {
     passes: bool,
     /// The first place where it may be dropped.
     drop: Option<Place>,
+    /// The first rule whose answer or verdict is not known.
+    doubt: Option<String>,
 }
 
 /// How a chain was left.
@@ -88,6 +91,9 @@ impl Walk<'_> {
                 continue;
             }
             let is_certain = answer == Answer::Yes;
+            if !is_certain || rule.verdict == Verdict::Unknown {
+                self.doubt.get_or_insert_with(|| rule.text.clone());
+            }
             match self.verdict(rule) {
                 Step::Ended if is_certain && may_have_returned => return Flow::Returned,
                 Step::Ended if is_certain => return Flow::Ended,
