@@ -4,8 +4,9 @@
 mod site;
 
 use std::error::Error;
+use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use knockd::lab::{Identity, isolate};
@@ -32,6 +33,8 @@ struct Case {
     name: &'static str,
     /// How it is loaded.
     load: &'static [(&'static str, &'static str)],
+    /// Whether the service is on a host behind the server.
+    far: bool,
     /// How many of the two families come through before.
     families: usize,
     /// The lines that doctor prints.
@@ -40,10 +43,11 @@ struct Case {
     stand_in: fn(&str) -> String,
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 12] = [
     Case {
         name: "an_nftables_default_drop_in_a_table_of_both_families",
         load: &[("nft -f", "nft-inet.nft")],
+        far: false,
         families: 0,
         lines: &["nft insert rule inet filter input ct mark and 0x20000000 == 0x20000000 accept"],
         stand_in: itself,
@@ -51,6 +55,7 @@ const CASES: [Case; 9] = [
     Case {
         name: "nftables_tables_of_one_family_each_that_reject_at_the_end_and_forget_established",
         load: &[("nft -f", "nft-ip-and-ip6.nft")],
+        far: false,
         families: 0,
         lines: &[
             "nft insert rule ip firewall incoming ct mark and 0x20000000 == 0x20000000 accept",
@@ -61,6 +66,7 @@ const CASES: [Case; 9] = [
     Case {
         name: "an_nftables_ruleset_that_drops_answers_and_what_follows_the_first_packet",
         load: &[("nft -f", "nft-output.nft")],
+        far: false,
         families: 0,
         lines: &[
             "nft insert rule inet strict in ct mark and 0x20000000 == 0x20000000 accept",
@@ -74,6 +80,7 @@ const CASES: [Case; 9] = [
             ("iptables-restore", "iptables.v4.rules"),
             ("ip6tables-restore", "iptables.v6.rules"),
         ],
+        far: false,
         families: 0,
         lines: &[
             "iptables -I INPUT -m connmark --mark 0x20000000/0x20000000 -j ACCEPT",
@@ -87,6 +94,7 @@ const CASES: [Case; 9] = [
             ("iptables-legacy-restore", "iptables.v4.rules"),
             ("ip6tables-legacy-restore", "iptables.v6.rules"),
         ],
+        far: false,
         families: 0,
         lines: &[
             "iptables-legacy -I INPUT -m connmark --mark 0x20000000/0x20000000 -j ACCEPT",
@@ -97,13 +105,50 @@ const CASES: [Case; 9] = [
     Case {
         name: "an_iptables_default_drop_of_one_family_only",
         load: &[("iptables-restore", "iptables.v4.rules")],
+        far: false,
         families: 1,
         lines: &["iptables -I INPUT -m connmark --mark 0x20000000/0x20000000 -j ACCEPT"],
         stand_in: itself,
     },
     Case {
+        name: "an_nftables_default_drop_of_what_is_forwarded",
+        load: &[("nft -f", "nft-inet.nft")],
+        far: true,
+        families: 0,
+        lines: &["nft insert rule inet filter forward ct mark and 0x20000000 == 0x20000000 accept"],
+        stand_in: itself,
+    },
+    Case {
+        name: "an_iptables_default_drop_of_what_is_forwarded",
+        load: &[
+            ("iptables-restore", "iptables.v4.rules"),
+            ("ip6tables-restore", "iptables.v6.rules"),
+        ],
+        far: true,
+        families: 1,
+        lines: &["iptables -I FORWARD -m connmark --mark 0x20000000/0x20000000 -j ACCEPT"],
+        stand_in: itself,
+    },
+    Case {
+        name: "ufw_and_what_is_forwarded",
+        load: &[
+            ("iptables-restore", "ufw.v4.rules"),
+            ("ip6tables-restore", "ufw.v6.rules"),
+        ],
+        far: true,
+        families: 0,
+        lines: &[
+            "sed -i '/^# End required lines/a -A ufw-before-forward -m connmark --mark \
+             0x20000000/0x20000000 -j ACCEPT' /etc/ufw/before.rules && ufw reload",
+            "sed -i '/^# End required lines/a -A ufw6-before-forward -m connmark --mark \
+             0x20000000/0x20000000 -j ACCEPT' /etc/ufw/before6.rules && ufw reload",
+        ],
+        stand_in: ufw_reload,
+    },
+    Case {
         name: "firewalld",
         load: &[("nft -f", "firewalld.nft")],
+        far: false,
         families: 0,
         lines: &["firewall-cmd --zone=public --add-port=22/tcp"],
         stand_in: firewall_cmd,
@@ -114,6 +159,7 @@ const CASES: [Case; 9] = [
             ("iptables-restore", "ufw.v4.rules"),
             ("ip6tables-restore", "ufw.v6.rules"),
         ],
+        far: false,
         families: 0,
         lines: &[
             "sed -i '/^# End required lines/a -A ufw-before-input -m connmark --mark \
@@ -126,6 +172,7 @@ const CASES: [Case; 9] = [
     Case {
         name: "a_firewall_that_is_open_needs_no_line",
         load: &[("nft -f", "permissive.nft")],
+        far: false,
         families: 2,
         lines: &[],
         stand_in: itself,
@@ -149,7 +196,12 @@ fn main() -> ExitCode {
         })
         .with_ignored_flag(missing)
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    let mut trials: Vec<_> = trials.collect();
+    trials.push(Trial::test(
+        "without_a_door_that_opens_a_port_there_is_nothing_to_look_at",
+        || nothing().map_err(|error| Failed::from(error.to_string())),
+    ));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 fn is_there(program: &str) -> bool {
@@ -158,7 +210,7 @@ fn is_there(program: &str) -> bool {
 }
 
 fn run(case: &Case) -> Outcome {
-    let site = Site::new()?;
+    let site = Site::new(case.far)?;
     for (program, file) in case.load {
         site.run(&format!("{program} {}", ruleset(file).display()))?;
     }
@@ -171,7 +223,6 @@ fn run(case: &Case) -> Outcome {
     if lines != case.lines || look.is_well() != lines.is_empty() {
         return Err(format!("doctor says:\n{look}").into());
     }
-    println!("{}:\n{look}", case.name);
     for line in lines {
         site.run(&(case.stand_in)(line))?;
     }
@@ -181,6 +232,38 @@ fn run(case: &Case) -> Outcome {
     if !look.is_well() || look.lines().next().is_some() {
         return Err(format!("with its line, doctor says:\n{look}").into());
     }
+    Ok(())
+}
+
+/// Through the command line, and without a daemon.
+fn nothing() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("knockd.conf");
+    let knockctl = |options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_knockctl"));
+        command.args(["doctor", "--firewall", "-c"]).arg(&config);
+        command.args(options).output()
+    };
+    fs::write(&config, "[A]\nsequence = 7000,8000\n")?;
+    let text = knockctl(&[])?;
+    assert_eq!(
+        String::from_utf8_lossy(&text.stdout),
+        "no door opens a port by itself: nothing to look at\n"
+    );
+    let json = knockctl(&["--json"])?;
+    assert_eq!(
+        String::from_utf8_lossy(&json.stdout),
+        "{\"firewall\":null,\"is_well\":true}\n"
+    );
+    assert!(text.status.success() && json.status.success());
+    fs::write(&config, "[A]\nsequence = x\n")?;
+    let broken = knockctl(&[])?;
+    assert_eq!(broken.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&broken.stdout).into_owned();
+    assert!(
+        said.starts_with("unknown firewall: not looked at"),
+        "{said}"
+    );
     Ok(())
 }
 

@@ -24,22 +24,29 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Long enough for what comes through: the cable has carried packets before.
 const SHORT: Duration = Duration::from_millis(900);
 
-/// The addresses of the client that have a grant, and those of the server.
-const GRANTED: [(&str, &str); 2] = [("10.77.0.1", "10.77.0.2"), ("fd77::1", "fd77::2")];
+/// The addresses of the client that have a grant, IPv4 and IPv6.
+const GRANTED: [&str; 2] = ["10.77.0.1", "fd77::1"];
 
-/// Addresses of the client without one.
-const STRANGERS: [(&str, &str); 2] = [("10.77.0.8", "10.77.0.2"), ("fd77::8", "fd77::2")];
+/// Those that have none.
+const STRANGERS: [&str; 2] = ["10.77.0.8", "fd77::8"];
+
+/// The server's own addresses, and those of the host behind it.
+const NEAR: [&str; 2] = ["10.77.0.2", "fd77::2"];
+const FAR: [&str; 2] = ["10.78.0.3", "fd78::3"];
 
 pub(crate) struct Site {
     client: Host,
     server: Host,
+    /// Behind the server, if that is where the sshd is.
+    far: Option<Host>,
     folder: TempDir,
     _sshd: Process,
 }
 
 impl Site {
-    /// With the gate and an sshd, and no firewall yet; a connection has come through.
-    pub(crate) fn new() -> Outcome<Self> {
+    /// With the gate and an sshd, and no firewall yet; a connection has come through. The sshd is on
+    /// the server, or on a `far` host that the server forwards to.
+    pub(crate) fn new(far: bool) -> Outcome<Self> {
         let (client, server) = (Host::new("client")?, Host::new("server")?);
         client.connect("eth0", &server, "eth0")?;
         for address in ["10.77.0.1/24", "10.77.0.8/24", "fd77::1/64", "fd77::8/64"] {
@@ -48,17 +55,24 @@ impl Site {
         for address in ["10.77.0.2/24", "fd77::2/64"] {
             server.add_address("eth0", address)?;
         }
+        let far = far.then(|| behind(&client, &server)).transpose()?;
         let folder = tempfile::tempdir()?;
-        let sshd = sshd(&server, folder.path())?;
+        let sshd = sshd(far.as_ref().unwrap_or(&server), folder.path())?;
         let site = Self {
             client,
             server,
+            far,
             folder,
             _sshd: sshd,
         };
         site.run(&format!("nft -f {}", ruleset("gate.nft").display()))?;
         eventually("a granted connection", || site.reaches(PATIENCE).is_ok())?;
         Ok(site)
+    }
+
+    /// Where the sshd is, over both families.
+    fn there(&self) -> [&'static str; 2] {
+        if self.far.is_some() { FAR } else { NEAR }
     }
 
     /// Runs a line on the server as an administrator would.
@@ -75,18 +89,19 @@ impl Site {
 
     /// What doctor says of the server, for a door that opens tcp/22.
     pub(crate) fn look(&self) -> Outcome<Look> {
-        let doors = [ssh_door()?];
+        let targets = if self.far.is_some() { &FAR[..] } else { &[] };
+        let doors = [ssh_door(targets)?];
         let looked = self.server.run(|| look(&doors, &["eth0".to_owned()]))?;
         looked.ok_or_else(|| "nothing to look at".into())
     }
 
     /// Whether granted connections over both families come through, and others do not.
     pub(crate) fn reaches(&self, patience: Duration) -> Outcome {
-        for (from, to) in GRANTED {
+        for (from, to) in GRANTED.into_iter().zip(self.there()) {
             self.connects(from, to, patience)
                 .map_err(|error| format!("{from} to {to}: {error}"))?;
         }
-        for (from, to) in STRANGERS {
+        for (from, to) in STRANGERS.into_iter().zip(self.there()) {
             if self.connects(from, to, SHORT).is_ok() {
                 return Err(format!("{from} has no grant, and connects").into());
             }
@@ -96,8 +111,10 @@ impl Site {
 
     /// How many of the two families a granted connection comes through over.
     pub(crate) fn families(&self) -> usize {
-        let connects = |(from, to): &(&str, &str)| self.connects(from, to, SHORT).is_ok();
-        GRANTED.iter().filter(|pair| connects(pair)).count()
+        let pairs = GRANTED.into_iter().zip(self.there());
+        pairs
+            .filter(|(from, to)| self.connects(from, to, SHORT).is_ok())
+            .count()
     }
 
     /// Whether the server speaks: connections whose second packet is dropped look open.
@@ -122,7 +139,7 @@ impl Site {
 
     /// A whole ssh session over each family, whose far end says what it is told.
     pub(crate) fn sessions(&self) -> Outcome {
-        for (from, to) in GRANTED {
+        for (from, to) in GRANTED.into_iter().zip(self.there()) {
             self.session(from, to)?;
         }
         Ok(())
@@ -170,8 +187,31 @@ pub(crate) fn ruleset(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A door that opens tcp/22 by itself.
-fn ssh_door() -> Outcome<Door> {
+/// A host behind the server, which forwards to it.
+fn behind(client: &Host, server: &Host) -> Outcome<Host> {
+    let far = Host::new("far")?;
+    server.connect("eth1", &far, "eth0")?;
+    for address in ["10.78.0.2/24", "fd78::2/64"] {
+        server.add_address("eth1", address)?;
+    }
+    for address in ["10.78.0.3/24", "fd78::3/64"] {
+        far.add_address("eth0", address)?;
+    }
+    for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        server.set_kernel(key, "1")?;
+    }
+    for gateway in NEAR {
+        client.add_default_route(gateway.parse()?)?;
+    }
+    for gateway in ["10.78.0.2", "fd78::2"] {
+        far.add_default_route(gateway.parse()?)?;
+    }
+    Ok(far)
+}
+
+/// A door that opens tcp/22 by itself, here or at `targets`.
+fn ssh_door(targets: &[&str]) -> Outcome<Door> {
+    let targets: Result<_, _> = targets.iter().map(|target| target.parse()).collect();
     let ports = Ports::new(22, 22).ok_or("no port")?;
     Ok(Door {
         name: "ssh".to_owned(),
@@ -179,7 +219,7 @@ fn ssh_door() -> Outcome<Door> {
             source: SequenceSource::OneTime("/nonexistent".to_owned()),
             seq_timeout: Duration::from_secs(5),
             flags: FlagMatch::default(),
-            targets: Vec::new(),
+            targets: targets.map_err(|_| "no target")?,
             strict: true,
             cooldown: Duration::ZERO,
         },

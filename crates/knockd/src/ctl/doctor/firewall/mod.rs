@@ -60,18 +60,26 @@ pub(super) struct Verdict {
 #[must_use]
 pub fn look(doors: &[Door], interfaces: &[String]) -> Option<Look> {
     let wanted = Wanted::of(doors, interfaces, &local_addresses())?;
-    let Rulesets { tables, unread } = Rulesets::read();
-    let mut verdicts = judge::judge(&tables, &wanted);
-    verdicts.extend(unread.into_iter().map(|what| Verdict {
-        level: Level::Unknown,
-        text: format!("cannot be read: {what}"),
-        line: None,
-        help: Some("run this as root, with nft and iptables installed".to_owned()),
-    }));
-    Some(Look { verdicts })
+    Some(Look::of(&Rulesets::read(), &wanted))
 }
 
 impl Look {
+    fn of(rulesets: &Rulesets, wanted: &Wanted) -> Self {
+        let mut verdicts = judge::judge(&rulesets.tables, wanted);
+        let unread = rulesets.unread.iter().map(|what| Verdict {
+            level: Level::Unknown,
+            text: format!("cannot be read: {what}"),
+            line: None,
+            help: Some("run this as root, with nft and iptables installed".to_owned()),
+        });
+        if !rulesets.unread.is_empty() {
+            // Half of a firewall lets nothing through for certain.
+            verdicts.retain(|verdict| verdict.level != Level::Ok);
+        }
+        verdicts.extend(unread);
+        Self { verdicts }
+    }
+
     /// There is no configuration that somebody named.
     pub(super) fn skipped(text: String) -> Self {
         let help = "say with -c which file has the doors";

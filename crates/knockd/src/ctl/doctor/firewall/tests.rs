@@ -60,9 +60,11 @@ fn door(open: &[Service], targets: &[&str]) -> Door {
 fn judged(tables: &[Table], door: Door) -> Look {
     let local = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse().unwrap());
     let wanted = Wanted::of(&[door], &["eth0".to_owned()], &local).unwrap();
-    Look {
-        verdicts: judge::judge(tables, &wanted),
-    }
+    let rulesets = Rulesets {
+        tables: tables.to_vec(),
+        unread: Vec::new(),
+    };
+    Look::of(&rulesets, &wanted)
 }
 
 fn plain(look: &Look) -> String {
@@ -185,6 +187,22 @@ fn what_comes_through_is_well() {
     assert_eq!(
         plain(&open),
         "ok      firewall: lets granted connections through to tcp/443\n"
+    );
+}
+
+#[test]
+fn what_could_not_be_read_is_unknown_and_nothing_is_well_then() {
+    let wanted = Wanted::of(&[door(&[tcp(22, 22)], &[])], &[], &[]).unwrap();
+    let rulesets = Rulesets {
+        tables: Vec::new(),
+        unread: vec!["nftables: there is no program nft".to_owned()],
+    };
+    let look = Look::of(&rulesets, &wanted);
+    assert!(!look.is_well());
+    assert_eq!(
+        plain(&look),
+        "unknown firewall: cannot be read: nftables: there is no program nft\n        \
+         => run this as root, with nft and iptables installed\n"
     );
 }
 
