@@ -78,13 +78,8 @@ impl Loss<'_> {
     }
 
     /// What drops.
-    pub(super) fn rule(&self) -> String {
-        let last = self.place.chains.last().map_or("", String::as_str);
-        match (&self.place.rule, &self.table.engine) {
-            (None, _) => "policy drop".to_owned(),
-            (Some(rule), Engine::Xtables(_)) => rule.clone(),
-            (Some(rule), Engine::Nft) => format!("{rule} of chain {last}"),
-        }
+    pub(super) fn rule(&self) -> &str {
+        self.place.rule.as_deref().unwrap_or("policy drop")
     }
 
     /// firewalld names its chains after zones: `filter_IN_public_allow`, or `IN_public` of its older

@@ -4,11 +4,11 @@ use knock_core::door::Door;
 use knock_core::service::Service;
 use knock_core::target::Target;
 
-use super::Verdict;
 use super::advice::{Loss, Owner};
 use super::model::{Base, Chain, Family, Hook, Table, protocol};
 use super::packet::{Packet, Part};
 use super::walk::{Fate, Place, walk};
+use super::{MARK, Verdict};
 use crate::ctl::doctor::verdict::Level;
 
 /// Where the gate stands in prerouting. What comes at the same place may come after it.
@@ -93,36 +93,51 @@ fn is_among(target: &Target, local: &[Target]) -> bool {
 /// Judges all base chains that the connections pass.
 pub(super) fn judge(tables: &[Table], wanted: &Wanted) -> Vec<Verdict> {
     let mut found = Vec::new();
+    let mut unmarked = Vec::new();
     for table in tables {
         for chain in &table.chains {
             if let Some(base) = chain.base {
                 for access in &wanted.accesses {
-                    follow(table, chain, base, access, wanted, &mut found);
+                    follow(
+                        (table, chain, base),
+                        access,
+                        wanted,
+                        &mut found,
+                        &mut unmarked,
+                    );
                 }
             }
         }
     }
     drop_doubts(&mut found);
-    if found.is_empty() {
+    let mut verdicts: Vec<_> = found.iter().map(verdict).collect();
+    if verdicts.is_empty() {
         let services = list(&wanted.services());
-        return vec![Verdict {
+        verdicts.push(Verdict {
             level: Level::Ok,
             text: format!("lets granted connections through to {services}"),
             line: None,
             help: None,
-        }];
+        });
     }
-    found.iter().map(verdict).collect()
+    verdicts.extend(unmarked.into_iter().map(|text| Verdict {
+        level: Level::Note,
+        text,
+        line: None,
+        help: Some(format!(
+            "leave the bit {MARK:#x} out of what that rule changes, with a mask"
+        )),
+    }));
+    verdicts
 }
 
 /// Sends all packets of a connection through one base chain.
 fn follow<'a>(
-    table: &'a Table,
-    chain: &'a Chain,
-    base: Base,
+    (table, chain, base): (&'a Table, &'a Chain, Base),
     access: &Access,
     wanted: &Wanted,
     found: &mut Vec<Found<'a>>,
+    unmarked: &mut Vec<String>,
 ) {
     for family in Family::BOTH {
         let mut addresses = access.addresses.iter();
@@ -150,11 +165,34 @@ fn follow<'a>(
                     interface,
                     addresses: &access.addresses,
                 };
-                let fate = walk(table, chain, base, &packet);
+                let (fate, unmarks) = walk(table, chain, base, &packet);
+                if let Some(rule) = unmarks.filter(|_| packet.marked) {
+                    let at = chain_name(table, chain);
+                    let rule = printable(&rule);
+                    add(
+                        unmarked,
+                        format!("{at} may take away the mark of granted connections: {rule}"),
+                    );
+                }
                 note(found, (table, chain, base), &packet, access.service, fate);
             }
         }
     }
+}
+
+fn chain_name(table: &Table, chain: &Chain) -> String {
+    let place = Place {
+        chains: vec![chain.name.clone()],
+        rule: None,
+    };
+    let loss = Loss {
+        table,
+        hook: Hook::Input,
+        place: &place,
+        services: &[],
+        families: &[],
+    };
+    loss.describe()
 }
 
 fn ways(wanted: &Wanted, service: Service) -> Vec<(Option<&str>, Option<u16>)> {
@@ -275,8 +313,8 @@ fn verdict(found: &Found<'_>) -> Verdict {
     };
     let depends = match doubt.as_deref() {
         None => String::new(),
-        Some(rule) if *rule == loss.rule() => "; what that does is not known here".to_owned(),
-        Some(rule) => format!("; that depends on: {}", rule.escape_debug()),
+        Some(rule) if rule == loss.rule() => "; what that does is not known here".to_owned(),
+        Some(rule) => format!("; that depends on: {}", printable(rule)),
     };
     let what = match part {
         Part::First => "granted connections to",
@@ -289,7 +327,7 @@ fn verdict(found: &Found<'_>) -> Verdict {
         loss.describe(),
         list(services),
         families.join(" and "),
-        loss.rule().escape_debug(),
+        printable(loss.rule()),
     );
     if base.hook == Hook::Prerouting && base.priority < GATE && *part == Part::First {
         return Verdict {
@@ -315,6 +353,11 @@ fn add<T: PartialEq>(list: &mut Vec<T>, one: T) {
     if !list.contains(&one) {
         list.push(one);
     }
+}
+
+/// Rules have comments, which may be anything.
+fn printable(rule: &str) -> String {
+    rule.chars().filter(|c| !c.is_control()).collect()
 }
 
 fn list(services: &[Service]) -> String {

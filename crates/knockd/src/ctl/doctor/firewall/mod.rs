@@ -9,7 +9,7 @@
 //! Promises: it says that something is dropped, or that nothing is, only if it follows from rules
 //! that it understands; all else is `unknown`, with the rule. The connection that it follows comes
 //! from an address that no list of the firewall has. Not followed: bridges, devices (`netdev`),
-//! translation of destinations, and what rules write into the mark.
+//! and translation of destinations.
 
 mod advice;
 mod judge;

@@ -112,6 +112,8 @@ pub(super) enum Verdict {
     Return,
     Jump(String),
     Goto(String),
+    /// Takes the gate's bit out of the connection's mark, and goes on.
+    Unmark,
     /// Something that may drop it, such as a queue to a program.
     Unknown,
 }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use knock_core::target::Target;
 use serde_json::Value;
 
+use super::MARK;
 use super::model::{
     Answer, Base, Chain, Engine, Family, Field, Hook, Item, Op, Rule, Table, Test, Verdict,
     icmp_type, kind, protocol, state, tcp_flag,
@@ -149,12 +150,13 @@ impl Here<'_> {
         let mut rules = Vec::new();
         let mut tests = Vec::new();
         let handle = rule.get("handle").and_then(Value::as_u64).unwrap_or(0);
+        let chain = text(rule, "chain");
         let comment = rule.get("comment").and_then(Value::as_str);
         let comment = comment.map(|c| format!(" ({})", c.escape_debug()));
         let comment = comment.unwrap_or_default();
         let mut push = |tests: &[Test], (verdict, word): (Verdict, &str)| {
             rules.push(Rule {
-                text: format!("{word}, handle {handle}{comment}"),
+                text: format!("{word}, handle {handle} of chain {chain}{comment}"),
                 tests: tests.to_vec(),
                 verdict,
             });
@@ -189,8 +191,9 @@ impl Here<'_> {
                 "xt" if text(body, "type") == "target" => {
                     push(&tests, (Verdict::Unknown, "a target of iptables"));
                 }
+                "mangle" if unmarks(body) => push(&tests, (Verdict::Unmark, "a new ct mark")),
                 "xt" => tests.push(Test::fixed(Answer::Unknown)),
-                // Everything else goes on with the next statement: counter, log, mangle …
+                // Everything else goes on with the next statement: counter, log, notrack …
                 _ => {}
             }
         }
@@ -329,6 +332,33 @@ fn verdict(key: &str, body: &Value) -> Option<(Verdict, &'static str)> {
         "tproxy" => (Verdict::Unknown, "tproxy"),
         _ => return None,
     })
+}
+
+/// Whether a statement that changes something takes the gate's bit out of the mark.
+fn unmarks(body: &Value) -> bool {
+    let (Some(key), Some(value)) = (body.get("key"), body.get("value")) else {
+        return false;
+    };
+    is_mark(key) && !has_bit(value)
+}
+
+fn is_mark(value: &Value) -> bool {
+    value.get("ct").is_some_and(|ct| text(ct, "key") == "mark")
+}
+
+/// Whether this has the gate's bit if the mark had it: it is the mark, or made of it.
+fn has_bit(value: &Value) -> bool {
+    let parts = |operator| match value.get(operator)?.as_array()?.as_slice() {
+        [left, right] => Some((has_bit(left), has_bit(right))),
+        _ => None,
+    };
+    if let Some(number) = value.as_u64() {
+        return number & u64::from(MARK) != 0;
+    }
+    is_mark(value)
+        || parts("|").is_some_and(|(left, right)| left || right)
+        || parts("&").is_some_and(|(left, right)| left && right)
+        || parts("^").is_some_and(|(left, right)| left != right)
 }
 
 /// A single connection is below every limit.

@@ -376,6 +376,42 @@ fn what_is_dropped_before_the_gate_has_no_line() {
 }
 
 #[test]
+fn a_rule_that_takes_the_mark_away_is_noted() {
+    let notes = |options: &str| {
+        let text = format!(
+            "*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j CONNMARK {options}\nCOMMIT"
+        );
+        let look = judged(&iptables(&text), door(&[tcp(22, 22)], &[]));
+        assert!(look.is_well());
+        look.verdicts.len() - 1
+    };
+    assert_eq!(notes("--set-xmark 0x1/0xffffffff"), 1);
+    assert_eq!(notes("--set-xmark 0x1/0xff"), 0);
+    assert_eq!(notes("--set-xmark 0x20000001/0xffffffff"), 0);
+    assert_eq!(
+        notes("--save-mark --nfmask 0xffffffff --ctmask 0xffffffff"),
+        1
+    );
+    assert_eq!(notes("--save-mark --nfmask 0xff --ctmask 0xff"), 0);
+    assert_eq!(
+        notes("--restore-mark --nfmask 0xffffffff --ctmask 0xffffffff"),
+        0
+    );
+    let ct = json!({"ct": {"key": "mark"}});
+    for (value, count) in [
+        (json!(1), 1),
+        (json!({"|": [ct, 1]}), 0),
+        (json!({"&": [ct, 255]}), 1),
+        (json!({"|": [{"&": [ct, 0xffff_ff00_u32]}, 1]}), 0),
+        (json!({"meta": {"key": "mark"}}), 1),
+    ] {
+        let set = json!([{"mangle": {"key": ct, "value": value}}, {"accept": null}]);
+        let look = judged(&nft_chain(&[set]), door(&[tcp(22, 22)], &[]));
+        assert_eq!(look.verdicts.len() - 1, count, "{value}");
+    }
+}
+
+#[test]
 fn docker_keeps_a_chain_for_the_administrator() {
     let text =
         "*filter\n:FORWARD DROP [0:0]\n:DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\nCOMMIT";

@@ -25,8 +25,14 @@ pub(super) struct Place {
     pub(super) rule: Option<String>,
 }
 
-/// Lets `packet` walk through the base chain `chain` of `table`.
-pub(super) fn walk(table: &Table, chain: &Chain, base: Base, packet: &Packet<'_>) -> Fate {
+/// Lets `packet` walk through the base chain `chain` of `table`; also tells the first rule that it
+/// meets, at least perhaps, and that takes its mark away.
+pub(super) fn walk(
+    table: &Table,
+    chain: &Chain,
+    base: Base,
+    packet: &Packet<'_>,
+) -> (Fate, Option<String>) {
     let mut walk = Walk {
         table,
         packet,
@@ -34,6 +40,7 @@ pub(super) fn walk(table: &Table, chain: &Chain, base: Base, packet: &Packet<'_>
         passes: false,
         drop: None,
         doubt: None,
+        unmarks: None,
     };
     if walk.chain(chain) != Flow::Ended {
         if base.drops {
@@ -43,11 +50,12 @@ pub(super) fn walk(table: &Table, chain: &Chain, base: Base, packet: &Packet<'_>
             walk.passes = true;
         }
     }
-    match walk.drop {
+    let fate = match walk.drop {
         None => Fate::Passes,
         Some(place) if walk.passes => Fate::Perhaps(place, walk.doubt.unwrap_or_default()),
         Some(place) => Fate::Dropped(place),
-    }
+    };
+    (fate, walk.unmarks)
 }
 
 struct Walk<'a> {
@@ -60,6 +68,8 @@ struct Walk<'a> {
     drop: Option<Place>,
     /// The first rule whose answer or verdict is not known.
     doubt: Option<String>,
+    /// The first rule that takes the mark away.
+    unmarks: Option<String>,
 }
 
 /// How a chain was left.
@@ -91,7 +101,7 @@ impl Walk<'_> {
                 continue;
             }
             let is_certain = answer == Answer::Yes;
-            if !is_certain || rule.verdict == Verdict::Unknown {
+            if !is_certain && rule.verdict != Verdict::Unmark || rule.verdict == Verdict::Unknown {
                 self.doubt.get_or_insert_with(|| rule.text.clone());
             }
             match self.verdict(rule) {
@@ -132,6 +142,10 @@ impl Walk<'_> {
                 self.passes = true;
                 self.drops(Some(rule));
                 Step::Ended
+            }
+            Verdict::Unmark => {
+                self.unmarks.get_or_insert_with(|| rule.text.clone());
+                Step::On
             }
             Verdict::Return => Step::Left,
             Verdict::Jump(name) | Verdict::Goto(name) => {

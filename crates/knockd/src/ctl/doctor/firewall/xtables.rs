@@ -2,6 +2,7 @@
 
 use knock_core::target::Target;
 
+use super::MARK;
 use super::model::{
     Answer, Base, Chain, Engine, Family, Field, Hook, Item, Rule, Table, Test, Verdict, icmp_type,
     kind, protocol, state, tcp_flag,
@@ -150,6 +151,10 @@ fn rule(line: &str, family: Family, table: &mut Table) {
         if let "-j" | "-g" = option {
             let target = words.next().unwrap_or_default();
             verdict = self::verdict(target, option == "-g", table);
+            let rest: Vec<_> = words.collect();
+            if target == "CONNMARK" && unmarks(&rest) {
+                verdict = Some(Verdict::Unmark);
+            }
             break;
         }
         let mut values = Vec::new();
@@ -179,6 +184,24 @@ fn rule(line: &str, family: Family, table: &mut Table) {
             verdict,
         });
     }
+}
+
+/// Whether these options of `CONNMARK` take the gate's bit out of the mark.
+fn unmarks(options: &[&str]) -> bool {
+    let value = |name: &str| {
+        let mut options = options.iter().copied().skip_while(|option| *option != name);
+        options.nth(1)
+    };
+    let bit = |number: Option<u64>| number.is_none_or(|number| number & u64::from(MARK) != 0);
+    if let Some(set) = value("--set-xmark").or(value("--set-mark")) {
+        // Bits of the mask are cleared, then those of the value flipped.
+        let (value, mask) = set.split_once('/').unwrap_or((set, "0xffffffff"));
+        return bit(number(mask)) && !number(value).is_some_and(|value| bit(Some(value)));
+    }
+    if options.contains(&"--save-mark") {
+        return bit(value("--ctmask").and_then(number));
+    }
+    false
 }
 
 /// `None` if the packet goes on to the next rule whatever the tests say.
@@ -293,12 +316,15 @@ fn ports(text: &str) -> Item {
     range.unwrap_or(Item::Unknown)
 }
 
-/// `0x20000000/0x20000000`, or without a mask.
-fn mark(text: &str) -> Option<Test> {
-    let number = |text: &str| match text.strip_prefix("0x") {
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),
-    };
+    }
+}
+
+/// `0x20000000/0x20000000`, or without a mask.
+fn mark(text: &str) -> Option<Test> {
     let (value, mask) = match text.split_once('/') {
         Some((value, mask)) => (number(value)?, Some(number(mask)?)),
         None => (number(text)?, None),
