@@ -71,7 +71,10 @@ impl Child {
             .stdout(Stdio::from(its_reports))
             .stderr(Stdio::piped())
             .spawn()?;
-        if let Err(error) = hand_over(&orders, socket) {
+        // If it has ended already, the end of its reports says so, and how.
+        if let Err(error) = hand_over(&orders, socket)
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
             // It ends by itself, and cannot be waited for longer than that takes.
             drop(orders);
             process.wait()?;

@@ -9,9 +9,9 @@
 
 use knock_core::service::Service;
 
-use super::MARK;
 use super::model::{Engine, Family, Hook, Table};
 use super::walk::Place;
+use crate::gate::MARK;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,12 +4,13 @@ use knock_core::door::Door;
 use knock_core::service::Service;
 use knock_core::target::Target;
 
+use super::Verdict;
 use super::advice::{Loss, Owner};
 use super::model::{Base, Chain, Family, Hook, Table, protocol};
 use super::packet::{Packet, Part};
 use super::walk::{Fate, Place, walk};
-use super::{MARK, Verdict};
 use crate::ctl::doctor::verdict::Level;
+use crate::gate::MARK;
 
 /// Where the gate stands in prerouting. What comes at the same place may come after it.
 const GATE: i64 = -150;

@@ -32,11 +32,9 @@ use serde::Serialize;
 
 use super::print::level;
 use super::verdict::Level;
+use crate::gate::MARK;
 use judge::Wanted;
 use read::Rulesets;
-
-/// The bit of a connection's mark (`ct mark`) that says that the gate has let it in.
-pub const MARK: u32 = 0x2000_0000;
 
 /// What is known of the firewall.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -9,11 +9,11 @@ use std::net::IpAddr;
 use knock_core::target::Target;
 use serde_json::Value;
 
-use super::MARK;
 use super::model::{
     Answer, Base, Chain, Engine, Family, Field, Hook, Item, Op, Rule, Table, Test, Verdict,
     icmp_type, kind, protocol, state, tcp_flag,
 };
+use crate::gate::MARK;
 
 /// The gate's own table, which is not judged.
 const OURS: (&str, &str) = ("inet", "postern");

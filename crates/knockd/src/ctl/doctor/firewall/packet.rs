@@ -8,8 +8,8 @@ use std::ops::RangeInclusive;
 
 use knock_core::target::Target;
 
-use super::MARK;
 use super::model::{Answer, Family, Field, Hook, Item, Op, Test, kind, state};
+use crate::gate::MARK;
 
 /// What a client's system takes ports from (Linux: `net.ipv4.ip_local_port_range`; others begin at
 /// 49152, RFC 6335).
