@@ -44,7 +44,7 @@ pub(super) fn end(
         })
     };
     let found = wire.dump(&question, "connection tracking", |answer| {
-        match answer.inner {
+        match answer.parse()? {
             NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) => {
                 matching(&attributes).then_some(attributes)
             }

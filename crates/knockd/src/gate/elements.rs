@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use knock_core::target::Target;
+use netlink_packet_core::{NlaBuffer, NlasIterator};
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::nftables::{DataAttribute, ListAttribute};
 use netlink_packet_netfilter::nftables::{SetElementAttribute, SetElementList, SetElementMessage};
@@ -12,6 +13,7 @@ use super::batch::Batch;
 use super::names::{TABLE, comment, guarded_ping_set, guarded_set, read_comment};
 use super::plan::{Shape, Targets, Way};
 use super::table::octets;
+use super::wire::Answer;
 
 /// The most elements of one message: an attribute's length has 16 bits, and an element with the
 /// longest comment has 184 bytes.
@@ -136,14 +138,27 @@ pub(super) fn question_for_all(set: &str) -> NfTablesMessage {
     NfTablesMessage::GetSetElement(message)
 }
 
-/// The elements that an answer tells of.
-pub(super) fn answer(message: SetElementMessage) -> Vec<Entry> {
-    let attributes = message.attributes.into_iter();
-    let lists = attributes.filter_map(|attribute| match attribute {
-        SetElementList::Elements(elements) => Some(elements),
-        _ => None,
-    });
-    lists.flatten().filter_map(entry).collect()
+/// The elements that an answer tells of. (The library's own reading of a list is of no use for long
+/// ones: for each element it makes the text of an error that does not happen.)
+pub(super) fn answer(answer: &Answer<'_>) -> Vec<Entry> {
+    /// `NFTA_SET_ELEM_LIST_ELEMENTS`.
+    const ELEMENTS: u16 = 3;
+    let lists = answer.attributes().filter(|it| it.kind() == ELEMENTS);
+    lists
+        .flat_map(|list| {
+            within(list.into_inner())
+                .map(|it| entry(it.value()))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The attributes within the bytes of one.
+fn within(attribute: &[u8]) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
+    // Its header is a length and a kind.
+    let value = NlaBuffer::new_checked(attribute).map_or(0, |it| it.value_length());
+    let value = attribute.get(4..).and_then(|rest| rest.get(..value));
+    NlasIterator::new(value.unwrap_or_default()).map_while(Result::ok)
 }
 
 fn message(
@@ -176,26 +191,36 @@ fn full(entry: &Entry) -> Vec<SetElementAttribute> {
     attributes
 }
 
-fn entry(element: ListAttribute<SetElementAttribute>) -> Option<Entry> {
-    let ListAttribute::Element(attributes) = element else {
-        return None;
-    };
+/// An element, of its attributes (`NFTA_SET_ELEM_*`).
+fn entry(attributes: &[u8]) -> Entry {
+    const KEY: u16 = 1;
+    const EXPIRATION: u16 = 5;
+    const USERDATA: u16 = 6;
+    /// `NFTA_DATA_VALUE`.
+    const VALUE: u16 = 1;
     let mut entry = Entry {
         key: Vec::new(),
         stays: None,
         comment: String::new(),
     };
-    for attribute in attributes {
-        match attribute {
-            SetElementAttribute::Key(DataAttribute::Value(key)) => entry.key = key,
-            SetElementAttribute::Expiration(millis) => {
-                entry.stays = Some(Duration::from_millis(millis));
+    for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
+        let value = attribute.value();
+        match attribute.kind() {
+            KEY => {
+                let mut data = NlasIterator::new(value).map_while(Result::ok);
+                if let Some(data) = data.find(|data| data.kind() == VALUE) {
+                    entry.key = data.value().to_vec();
+                }
             }
-            SetElementAttribute::UserData(bytes) => {
-                entry.comment = read_comment(0, &bytes).unwrap_or_default();
+            EXPIRATION => {
+                let millis = value
+                    .first_chunk()
+                    .map(|millis| u64::from_be_bytes(*millis));
+                entry.stays = millis.map(Duration::from_millis);
             }
+            USERDATA => entry.comment = read_comment(0, value).unwrap_or_default(),
             _ => {}
         }
     }
-    Some(entry)
+    entry
 }

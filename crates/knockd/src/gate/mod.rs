@@ -311,10 +311,9 @@ impl Gate {
         if let Some(damage) = up.snapshot.damage(&there) {
             return Ok(Some(damage));
         }
-        for set in guard_entries(&up.plan, &up.trial, now) {
-            let there = read::read_set(&mut self.wire, &set.0)?;
-            if !alike(&set.1, &there) {
-                return Ok(Some(Damage::Guard { set: set.0 }));
+        for (set, wanted) in guard_entries(&up.plan, &up.trial, now) {
+            if !is_alike(&mut self.wire, &set, &wanted)? {
+                return Ok(Some(Damage::Guard { set }));
             }
         }
         let mut sets = grant_entries(&self.ledger, &up.plan, now);
@@ -322,7 +321,7 @@ impl Gate {
             for shape in &scope.sets {
                 let set = shape.name(targets);
                 let wanted = sets.remove(&set).unwrap_or_default();
-                if !alike(&wanted, &read::read_set(&mut self.wire, &set)?) {
+                if !is_alike(&mut self.wire, &set, &wanted)? {
                     return Ok(Some(Damage::Grants { set }));
                 }
             }
@@ -589,27 +588,37 @@ fn entry(ledger: &Ledger, element: &Element, now: Timestamp) -> Option<Entry> {
 
 /// Whether the elements of a set are those that are wanted. What is about to end, or has just
 /// ended, may be there or not.
-fn alike(wanted: &[Entry], there: &[Entry]) -> bool {
+fn is_alike(wire: &mut Wire, set: &str, wanted: &[Entry]) -> Result<bool, GateError> {
     let about_to_end = |entry: &Entry| entry.stays.is_some_and(|left| left <= 2 * MARGIN);
-    let mut unexplained: BTreeMap<&[u8], &Entry> =
-        there.iter().map(|entry| (&*entry.key, entry)).collect();
+    let there = read::read_set(wire, set)?;
+    let mut there: BTreeMap<&[u8], &Entry> = there.iter().map(|it| (&*it.key, it)).collect();
+    let mut unseen = Vec::new();
     for want in wanted {
-        let Some(found) = unexplained.remove(&*want.key) else {
-            if about_to_end(want) {
-                continue;
-            }
-            return false;
-        };
-        let close = match (want.stays, found.stays) {
-            (None, None) => true,
-            (Some(want), Some(found)) => want.abs_diff(found) <= 2 * MARGIN,
-            _ => false,
-        };
-        if !close {
-            return false;
+        match there.remove(&*want.key) {
+            Some(found) if ends_alike(want, found) => {}
+            Some(_) => return Ok(false),
+            None if about_to_end(want) => {}
+            None => unseen.push(want),
         }
     }
-    unexplained.values().all(|entry| about_to_end(entry))
+    // While a set grows, the kernel's list of it has gaps (nft_rhash_walk() counts on an order that
+    // changes): asked for by name, an element is there or not.
+    let keys: Vec<_> = unseen.iter().map(|want| want.key.clone()).collect();
+    let seen = match read::read_back(wire, set, &keys) {
+        Err(GateError::NotReadBack { .. }) => return Ok(false),
+        seen => seen?,
+    };
+    let seen: BTreeMap<&[u8], &Entry> = seen.iter().map(|it| (&*it.key, it)).collect();
+    let found = |want: &&Entry| seen.get(&*want.key).is_some_and(|it| ends_alike(want, it));
+    Ok(unseen.iter().all(found) && there.values().all(|entry| about_to_end(entry)))
+}
+
+fn ends_alike(a: &Entry, b: &Entry) -> bool {
+    match (a.stays, b.stays) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.abs_diff(b) <= 2 * MARGIN,
+        _ => false,
+    }
 }
 
 impl fmt::Debug for Gate {

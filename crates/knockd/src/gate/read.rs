@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use knock_core::target::Target;
+use netlink_packet_netfilter::NetfilterMessageInner;
 use netlink_packet_netfilter::nftables::Expressions;
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::nftables::{ChainAttribute, ChainMessage};
@@ -11,7 +12,6 @@ use netlink_packet_netfilter::nftables::{ExpressionAttribute, ListAttribute};
 use netlink_packet_netfilter::nftables::{RuleAttribute, RuleMessage};
 use netlink_packet_netfilter::nftables::{SetAttribute, SetMessage};
 use netlink_packet_netfilter::nftables::{TableAttribute, TableMessage};
-use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
 
 use super::GateError;
 use super::batch::inet;
@@ -73,7 +73,9 @@ fn read_table(wire: &mut Wire) -> Result<Option<Vec<TableAttribute>>, GateError>
     let question = inet(NfTablesMessage::GetTable(table()));
     let mut found = None;
     let asked = wire.ask(&question, Some(1), "the table", |answer| {
-        if let NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(table)) = answer.inner {
+        if let Some(NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(table))) =
+            answer.parse()
+        {
             found = Some(table.attributes);
         }
     });
@@ -94,7 +96,9 @@ fn read_chains(wire: &mut Wire) -> Result<BTreeMap<String, Vec<ChainAttribute>>,
     let question = inet(NfTablesMessage::GetChain(question));
     let ours = ChainAttribute::Table(TABLE.to_owned());
     let chains = wire.dump(&question, "the chains", |answer| {
-        let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = answer.inner else {
+        let Some(NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain))) =
+            answer.parse()
+        else {
             return None;
         };
         let mut attributes = chain.attributes;
@@ -120,7 +124,8 @@ fn read_sets(wire: &mut Wire) -> Result<BTreeMap<String, Vec<SetAttribute>>, Gat
     let attributes = vec![SetAttribute::Table(TABLE.to_owned())];
     let question = inet(NfTablesMessage::GetSet(SetMessage { attributes }));
     let sets = wire.dump(&question, "the sets", |answer| {
-        let NetfilterMessageInner::NfTables(NfTablesMessage::NewSet(set)) = answer.inner else {
+        let Some(NetfilterMessageInner::NfTables(NfTablesMessage::NewSet(set))) = answer.parse()
+        else {
             return None;
         };
         let mut attributes = set.attributes;
@@ -137,7 +142,7 @@ fn read_sets(wire: &mut Wire) -> Result<BTreeMap<String, Vec<SetAttribute>>, Gat
 fn read_rules(wire: &mut Wire) -> Result<Vec<Vec<RuleAttribute>>, GateError> {
     let attributes = vec![RuleAttribute::Table(TABLE.to_owned())];
     let question = inet(NfTablesMessage::GetRule(RuleMessage { attributes }));
-    wire.dump(&question, "the rules", |answer| match answer.inner {
+    wire.dump(&question, "the rules", |answer| match answer.parse()? {
         NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(rule)) => Some(rule.attributes),
         _ => None,
     })
@@ -267,7 +272,7 @@ pub(super) fn read_granted(
 pub(super) fn read_set(wire: &mut Wire, name: &str) -> Result<Vec<Entry>, GateError> {
     let question = inet(elements::question_for_all(name));
     let what = format!("elements of {name}");
-    let found = wire.dump(&question, &what, entries)?;
+    let found = wire.dump(&question, &what, |answer| Some(elements::answer(answer)))?;
     Ok(found.into_iter().flatten().collect())
 }
 
@@ -282,7 +287,7 @@ pub(super) fn read_back(
         let question = inet(elements::question(set, keys));
         let what = format!("elements of {set}");
         let asked = wire.ask(&question, Some(keys.len()), &what, |answer| {
-            found.extend(entries(answer).unwrap_or_default());
+            found.extend(elements::answer(answer));
         });
         match asked {
             Err(error) if error.is_gone() => return Err(GateError::NotReadBack { what }),
@@ -290,15 +295,6 @@ pub(super) fn read_back(
         }
     }
     Ok(found)
-}
-
-fn entries(answer: NetfilterMessage) -> Option<Vec<Entry>> {
-    match answer.inner {
-        NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) => {
-            Some(elements::answer(message))
-        }
-        _ => None,
-    }
 }
 
 /// What a rule's counter says.

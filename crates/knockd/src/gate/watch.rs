@@ -9,7 +9,7 @@ use netlink_sys::{Socket, SocketAddr};
 
 use super::GateError;
 use super::names::TABLE;
-use super::wire::messages;
+use super::wire::{Answer, messages};
 
 /// `NFNLGRP_NFTABLES` of `linux/netfilter/nfnetlink.h`.
 const GROUP: u32 = 7;
@@ -67,7 +67,7 @@ impl Watch {
                     // Only the kernel has port 0: another process could send to us too.
                     if from.port_number() == 0
                         && changes == Changes::None
-                        && messages(&bytes).any(|message| self.concerns(message))
+                        && messages(&bytes).any(|message| self.concerns(&message))
                     {
                         changes = Changes::Foreign;
                     }
@@ -85,25 +85,14 @@ impl Watch {
 
     /// Whether a message is about our table, and not by us. Every kind of message that is about a
     /// table names it in its first attribute (`NFTA_*_TABLE`, and `NFTA_TABLE_NAME`).
-    fn concerns(&self, message: &[u8]) -> bool {
+    fn concerns(&self, message: &Answer<'_>) -> bool {
         /// `NFPROTO_INET`.
         const INET: u8 = 1;
-        let Some((header, rest)) = message.split_first_chunk::<16>() else {
-            return false;
-        };
-        let [.., a, b, c, d] = *header;
-        let [INET, _, _, _, rest @ ..] = rest else {
-            return false;
-        };
-        let [l, m, j, k, rest @ ..] = rest else {
-            return false;
-        };
-        if u16::from_ne_bytes([*j, *k]) != 1 {
-            return false;
-        }
-        let length = usize::from(u16::from_ne_bytes([*l, *m])).saturating_sub(4);
-        let name = rest.get(..length).and_then(|name| name.strip_suffix(&[0]));
-        u32::from_ne_bytes([a, b, c, d]) != self.own && name == Some(TABLE.as_bytes())
+        let first = message.attributes().next();
+        let ours = first.is_some_and(|attribute| {
+            attribute.kind() == 1 && attribute.value().strip_suffix(&[0]) == Some(TABLE.as_bytes())
+        });
+        ours && message.port != self.own && message.payload.first() == Some(&INET)
     }
 }
 

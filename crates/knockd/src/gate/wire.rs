@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_netfilter::NetfilterMessage;
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, NlaBuffer, NlasIterator,
+};
+use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::net::sockopt;
@@ -108,17 +110,14 @@ impl Wire {
         self.socket.send(batch.bytes(), 0)?;
         let mut answers = Answers::new(&self.socket, &mut self.buffer);
         loop {
-            let outcome = answers.each(|message| {
-                let number = message.header.sequence_number;
-                let NetlinkPayload::Error(answer) = &message.payload else {
+            let outcome = answers.each(|answer| {
+                let Kind::Outcome(outcome) = answer.kind() else {
                     return Ok(true);
                 };
-                match (batch.what(number), answer.code) {
+                match (batch.what(answer.number), outcome) {
                     (None, _) => Ok(true),
-                    (Some(_), None) => Ok(number != last),
-                    (Some(what), Some(_)) => {
-                        Err(GateError::refused(what.to_owned(), answer.to_io()))
-                    }
+                    (Some(_), None) => Ok(answer.number != last),
+                    (Some(what), Some(error)) => Err(GateError::refused(what.to_owned(), error)),
                 }
             });
             match outcome {
@@ -139,7 +138,7 @@ impl Wire {
         question: &NetfilterMessage,
         expected: Option<usize>,
         what: &str,
-        mut take: impl FnMut(NetfilterMessage),
+        mut take: impl FnMut(&Answer<'_>),
     ) -> Result<(), GateError> {
         let (flags, mut left) = match expected {
             Some(0) => return Ok(()),
@@ -152,21 +151,19 @@ impl Wire {
         self.socket.send(&bytes, 0)?;
         let mut answers = Answers::new(&self.socket, &mut self.buffer);
         loop {
-            let outcome = answers.each(|message| {
-                if message.header.sequence_number != number {
+            let outcome = answers.each(|answer| {
+                if answer.number != number {
                     return Ok(true);
                 }
-                match message.payload {
-                    NetlinkPayload::InnerMessage(answer) => {
+                match answer.kind() {
+                    Kind::Message => {
                         take(answer);
                         left = left.saturating_sub(1);
                         Ok(left > 0)
                     }
-                    NetlinkPayload::Error(error) if error.code.is_some() => {
-                        Err(GateError::refused(what.to_owned(), error.to_io()))
-                    }
-                    NetlinkPayload::Done(_) | NetlinkPayload::Error(_) => Ok(false),
-                    _ => Ok(true),
+                    Kind::Outcome(Some(error)) => Err(GateError::refused(what.to_owned(), error)),
+                    Kind::Outcome(None) | Kind::Done => Ok(false),
+                    Kind::Other => Ok(true),
                 }
             });
             match outcome {
@@ -185,7 +182,7 @@ impl Wire {
         &mut self,
         question: &NetfilterMessage,
         what: &str,
-        mut read: impl FnMut(NetfilterMessage) -> Option<T>,
+        mut read: impl FnMut(&Answer<'_>) -> Option<T>,
     ) -> Result<Vec<T>, GateError> {
         for _ in 0..ATTEMPTS {
             let mut found = Vec::new();
@@ -211,13 +208,11 @@ impl Wire {
         self.socket.send(&bytes, 0)?;
         let mut answers = Answers::new(&self.socket, &mut self.buffer);
         loop {
-            let more = answers.each(|message| match message.payload {
-                NetlinkPayload::Error(answer) if message.header.sequence_number == number => {
-                    match answer.code {
-                        None => Ok(false),
-                        Some(_) => Err(GateError::refused(what.to_owned(), answer.to_io())),
-                    }
-                }
+            let more = answers.each(|answer| match answer.kind() {
+                Kind::Outcome(outcome) if answer.number == number => match outcome {
+                    None => Ok(false),
+                    Some(error) => Err(GateError::refused(what.to_owned(), error)),
+                },
                 _ => Ok(true),
             })?;
             if !more {
@@ -268,7 +263,7 @@ impl<'a> Answers<'a> {
     /// Reads one datagram and gives each message to `take`, until that says that there is no more.
     fn each(
         &mut self,
-        mut take: impl FnMut(NetlinkMessage<NetfilterMessage>) -> Result<bool, GateError>,
+        mut take: impl FnMut(&Answer<'_>) -> Result<bool, GateError>,
     ) -> Result<bool, GateError> {
         /// `NLM_F_DUMP_INTR`: what was told is from before and after a change.
         const MIXED: u16 = 0x10;
@@ -280,15 +275,11 @@ impl<'a> Answers<'a> {
                 Err(error) => return Err(error.into()),
             }
         }
-        for bytes in messages(self.buffer) {
-            // A message that the library does not understand is none that we asked for.
-            let Ok(message) = NetlinkMessage::<NetfilterMessage>::deserialize(bytes) else {
-                continue;
-            };
-            if message.header.flags & MIXED != 0 && is_part_of_a_dump(&message) {
+        for answer in messages(self.buffer) {
+            if answer.flags & MIXED != 0 && matches!(answer.kind(), Kind::Message | Kind::Done) {
                 return Err(GateError::Socket(io::ErrorKind::Interrupted.into()));
             }
-            if !take(message)? {
+            if !take(&answer)? {
                 return Ok(false);
             }
         }
@@ -296,24 +287,85 @@ impl<'a> Answers<'a> {
     }
 }
 
-fn is_part_of_a_dump(message: &NetlinkMessage<NetfilterMessage>) -> bool {
-    matches!(
-        message.payload,
-        NetlinkPayload::Done(_) | NetlinkPayload::InnerMessage(_)
-    )
+/// A message of the kernel's (`struct nlmsghdr`).
+pub(super) struct Answer<'a> {
+    kind: u16,
+    flags: u16,
+    /// The number of the message that it answers.
+    pub(super) number: u32,
+    /// Whose socket it is about.
+    pub(super) port: u32,
+    /// What follows the header.
+    pub(super) payload: &'a [u8],
+    bytes: &'a [u8],
 }
 
-/// The messages of a datagram, as bytes.
-pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// What an answer is.
+enum Kind {
+    /// What was asked for, or a part of it.
+    Message,
+    /// How it ended.
+    Outcome(Option<io::Error>),
+    /// The end of a dump.
+    Done,
+    /// Nothing that matters.
+    Other,
+}
+
+impl<'a> Answer<'a> {
+    /// The message in the library's words; `None` if it does not understand it.
+    pub(super) fn parse(&self) -> Option<NetfilterMessageInner> {
+        let message = NetlinkMessage::<NetfilterMessage>::deserialize(self.bytes).ok()?;
+        match message.payload {
+            NetlinkPayload::InnerMessage(message) => Some(message.inner),
+            _ => None,
+        }
+    }
+
+    /// The attributes of a message of the packet filter, which follow `struct nfgenmsg`.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = NlaBuffer<&'a [u8]>> + use<'a> {
+        let bytes = self.payload.get(4..).unwrap_or_default();
+        NlasIterator::new(bytes).map_while(Result::ok)
+    }
+
+    fn kind(&self) -> Kind {
+        /// `NLMSG_ERROR`, `NLMSG_DONE`, and the first number that is a subsystem's.
+        const ERROR: u16 = 2;
+        const DONE: u16 = 3;
+        const SUBSYSTEMS: u16 = 16;
+        match self.kind {
+            ERROR => {
+                let code = self.payload.first_chunk().copied();
+                let code = code.map_or(0, i32::from_ne_bytes);
+                Kind::Outcome(
+                    (code != 0).then(|| io::Error::from_raw_os_error(code.wrapping_neg())),
+                )
+            }
+            DONE => Kind::Done,
+            SUBSYSTEMS.. => Kind::Message,
+            _ => Kind::Other,
+        }
+    }
+}
+
+/// The messages of a datagram.
+pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Answer<'_>> {
     std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(*datagram.first_chunk()?);
-        let length = usize::try_from(length)
-            .ok()
-            .filter(|length| *length >= 16)?;
-        let message = datagram.get(..length)?;
+        let (length, _) = datagram.split_first_chunk()?;
+        let length = usize::try_from(u32::from_ne_bytes(*length)).ok()?;
+        let bytes = datagram.get(..length)?;
+        let (header, payload) = bytes.split_first_chunk::<16>()?;
+        let [_, _, _, _, a, b, c, d, e, f, g, h, i, j, k, l] = *header;
         datagram = datagram
             .get(length.next_multiple_of(4)..)
             .unwrap_or_default();
-        Some(message)
+        Some(Answer {
+            kind: u16::from_ne_bytes([a, b]),
+            flags: u16::from_ne_bytes([c, d]),
+            number: u32::from_ne_bytes([e, f, g, h]),
+            port: u32::from_ne_bytes([i, j, k, l]),
+            payload,
+            bytes,
+        })
     })
 }
