@@ -92,3 +92,30 @@ pub(super) fn set(name: &str) -> SetMessage {
         ],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_is_read_as_it_was_written() {
+        assert_eq!(read_comment(7, &comment(7, "ssh")), Some("ssh".to_owned()));
+        assert_eq!(read_comment(0, &comment(7, "ssh")), None);
+        let both = [comment(7, "a"), comment(0, "b")].concat();
+        assert_eq!(read_comment(0, &both), Some("b".to_owned()));
+    }
+
+    #[test]
+    fn a_long_comment_ends_between_two_letters() {
+        let bytes = comment(0, &"é".repeat(100));
+        assert_eq!(bytes.len(), 2 + 126 + 1);
+        assert_eq!(read_comment(0, &bytes), Some("é".repeat(63)));
+    }
+
+    #[test]
+    fn nonsense_is_no_comment() {
+        for bytes in [&[][..], &[0], &[0, 9, b'x'], &[1, 0, 0]] {
+            assert_eq!(read_comment(0, bytes), None);
+        }
+    }
+}

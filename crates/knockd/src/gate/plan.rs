@@ -179,7 +179,8 @@ impl Shape {
             None if rest.is_empty() => full,
             None => return None,
         };
-        Some(Self { ping, ipv4, width })
+        let shape = Self { ping, ipv4, width };
+        (shape.name(targets) == name).then_some(shape)
     }
 }
 
@@ -235,3 +236,6 @@ pub(super) fn sources_of(door: &Door, source: IpAddr) -> Option<Target> {
     let width = if source.is_ipv4() { to.v4 } else { to.v6 };
     Target::network(source, width)
 }
+
+#[cfg(test)]
+mod tests;
