@@ -171,8 +171,8 @@ fn lost(_net: &Net) -> Outcome {
     let gate = Gate::new()?;
     let mut watch = gate.watch()?;
     nft("add table inet more; add set inet more s { type inet_service . inet_service; }")?;
-    for first in 0..4 {
-        let elements: Vec<_> = (0..30_000).map(|i| format!("{first} . {i}")).collect();
+    for first in 0..60 {
+        let elements: Vec<_> = (0..2_000).map(|i| format!("{first} . {i}")).collect();
         let text = format!("add element inet more s {{ {} }}", elements.join(","));
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(&file, text)?;

@@ -52,36 +52,36 @@ fn scale(_net: &Net) -> Outcome {
     let mut gate = Gate::new()?;
     gate.up(&plan, &Trial::new(), now())?;
     let mut alive = 0;
-    let mut medians = Vec::new();
+    let mut medians: Vec<Duration> = Vec::new();
     for target in [10, 1_000, 100_000] {
         while alive < target {
             let opening = Opening::of(&ssh, source(alive)).ok_or("nothing")?;
             gate.grant(&opening, after(3_600), now())?;
             alive += 1;
         }
-        let mut samples = [Vec::new(), Vec::new()];
+        let (mut opened, mut closed) = (Vec::new(), Vec::new());
         for number in 0..2_000 {
             let opening = Opening::of(&ssh, source(1_000_000 + number)).ok_or("nothing")?;
             let begun = cpu();
             gate.grant(&opening, after(3_600), now())?;
             let given = cpu();
             gate.revoke(opening.key(), now())?;
-            samples[0].push(given - begun);
-            samples[1].push(cpu() - given);
+            opened.push(given - begun);
+            closed.push(cpu() - given);
         }
-        let median = samples.map(|mut samples| {
-            samples.sort_unstable();
-            samples[samples.len() / 2]
-        });
-        println!(
-            "{alive} alive: {:?} of CPU to open, {:?} to close",
-            median[0], median[1]
-        );
-        medians.push(median[0] + median[1]);
+        let (opened, closed) = (median(opened), median(closed));
+        println!("{alive} alive: {opened:?} of CPU to open, {closed:?} to close");
+        medians.push(opened + closed);
     }
-    let (few, many) = (medians[0], medians[2]);
+    let [few, _, many]: [Duration; 3] = medians.try_into().map_err(|_| "not three")?;
     assert!(many < few * 3, "{few:?} {many:?}");
     Ok(())
+}
+
+fn median(mut samples: Vec<Duration>) -> Duration {
+    samples.sort_unstable();
+    let middle = samples.get(samples.len() / 2);
+    middle.copied().unwrap_or_default()
 }
 
 /// The thread's CPU time: the kernel does its part in our call.

@@ -138,7 +138,7 @@ impl Net {
                 };
                 // IPv4 comes with its header, IPv6 without.
                 let header = if to.is_ipv4() { 20 } else { 0 };
-                if length > header && buffer[header] == reply {
+                if length > header && buffer.get(header) == Some(&reply) {
                     return Ok(true);
                 }
             }
@@ -159,7 +159,8 @@ impl Echo {
                 if buffer.starts_with(b"end") {
                     break;
                 }
-                socket.send_to(&buffer[..length], from).ok();
+                let datagram = buffer.get(..length).unwrap_or_default();
+                socket.send_to(datagram, from).ok();
             }
         });
         Ok(Self(Some(thread), address))
@@ -213,15 +214,18 @@ pub(crate) fn until(mut condition: impl FnMut() -> Outcome<bool>) -> Outcome {
     Ok(())
 }
 
+#[expect(clippy::unwrap_used, reason = "the arguments are the tests' own words")]
 pub(crate) fn tcp_ports(first: u16, last: u16) -> Service {
     Service::Tcp(Ports::new(first, last).unwrap())
 }
 
+#[expect(clippy::unwrap_used, reason = "the arguments are the tests' own words")]
 pub(crate) fn udp_port(port: u16) -> Service {
     Service::Udp(Ports::new(port, port).unwrap())
 }
 
 /// A door that opens services, at the host's own addresses unless there are targets.
+#[expect(clippy::unwrap_used, reason = "the arguments are the tests' own words")]
 pub(crate) fn door(name: &str, targets: &[&str], open: &[Service]) -> Door {
     let text = format!("[{name}]\nsequence = 7000\n");
     let parsed = config::parse(text.as_bytes(), &|_, _| None);
@@ -252,6 +256,7 @@ pub(crate) fn up(doors: &[Door]) -> Result<Gate, GateError> {
     Ok(gate)
 }
 
+#[expect(clippy::unwrap_used, reason = "the arguments are the tests' own words")]
 pub(crate) fn opening(door: &Door, source: &str) -> Opening {
     Opening::of(door, source.parse().unwrap()).unwrap()
 }

@@ -209,7 +209,7 @@ fn loopback(net: &Net) -> Outcome {
 fn atomic(net: &Net) -> Outcome {
     let _listener = Net::listen(&net.server, 22)?;
     let echo = Echo::start(&net.server, 5_000)?;
-    let plans = [
+    let [one, two] = [
         Plan::of(&[door("a", &[], &[tcp_ports(22, 22), udp_port(5_000)])]),
         Plan::of(&[
             door("a", &[], &[tcp_ports(22, 23), udp_port(5_000)]),
@@ -217,7 +217,7 @@ fn atomic(net: &Net) -> Outcome {
         ]),
     ];
     let mut gate = Gate::new()?;
-    gate.up(&plans[0], &Trial::new(), now())?;
+    gate.up(&one, &Trial::new(), now())?;
     let (done, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let through = std::thread::scope(|scope| {
         let prober = scope.spawn(|| {
@@ -233,8 +233,8 @@ fn atomic(net: &Net) -> Outcome {
             })
         });
         until(|| Ok(sent.load(Ordering::Relaxed) > 100))?;
-        for turn in 0..200 {
-            gate.up(&plans[turn % 2], &Trial::new(), now())?;
+        for plan in [&one, &two].iter().cycle().take(200) {
+            gate.up(plan, &Trial::new(), now())?;
         }
         done.store(true, Ordering::Relaxed);
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(prober.join())

@@ -171,8 +171,10 @@ proptest! {
     }
 }
 
+type State = (Vec<(Key, Given)>, BTreeMap<Element, (Timestamp, String)>);
+
 /// Everything that can be seen from outside.
-fn state(ledger: &Ledger) -> (Vec<(Key, Given)>, BTreeMap<Element, (Timestamp, String)>) {
+fn state(ledger: &Ledger) -> State {
     let grants = ledger.grants.iter();
     let grants = grants.map(|(key, given)| ((**key).clone(), given.clone()));
     let elements = ledger.elements().filter_map(|element| {
