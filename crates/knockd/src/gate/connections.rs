@@ -60,7 +60,7 @@ pub(super) fn end(
         });
         attributes.extend(mark(ENDED, ENDED));
         let change = message(sources, ConntrackMessage::New(attributes));
-        match wire.request(change, "the end of a connection") {
+        match wire.change(change, "the end of a connection") {
             Ok(()) => ended += 1,
             // It has ended by itself.
             Err(error) if error.is_gone() => {}

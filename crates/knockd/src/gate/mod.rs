@@ -20,6 +20,7 @@ mod names;
 mod plan;
 mod read;
 mod rules;
+mod said;
 mod standing;
 mod table;
 mod watch;
@@ -45,7 +46,7 @@ use plan::Shape;
 pub use plan::{Guarded, Plan, Trial, Way};
 pub use read::{Granted, Reading};
 use read::{Snapshot, delete_set, delete_table};
-pub use standing::{Said, Standing};
+pub use said::{Said, Standing};
 pub use table::{ENDED, MARK};
 pub use watch::{Changes, Watch};
 use wire::Wire;
@@ -168,7 +169,10 @@ impl Gate {
             None => Err(GateError::NoAnswer),
         };
         if replaced.is_err() {
+            // Before, so that none is cut off; after, for those that were made meanwhile.
+            standing::keep(&mut self.wire, &plan);
             self.renew(&plan, &trial, now)?;
+            standing::keep(&mut self.wire, &plan);
         }
         let snapshot = read::snapshot(&mut self.wire)?;
         let snapshot = snapshot.filter(|snapshot| snapshot.is_of(&plan));

@@ -1,309 +1,166 @@
-//! What an administrator has said of the gate beside the configuration: that it is down, or that a
-//! part of it is on trial (`knockctl gate down`, `knockctl arm`). It stands in files, so that every
-//! process that puts the gate up, now or after a reboot, goes by the same words.
+//! Connections that stood before the gate did. Connection tracking begins with the first rule that
+//! asks for it, and knows nothing of connections from before: the next packet of an ssh session that
+//! rests would look like one out of nowhere, and be dropped. So their entries are made for them.
+//!
+//! Only TCP connections to this host can be known: the kernel's own list has them (`/proc/net/tcp`).
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use knock_core::config::{JournalPlace, Options};
-use knock_core::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use netlink_packet_core::DefaultNla;
+use netlink_packet_netfilter::conntrack::{
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoInfo, ProtoInfoTCP, ProtoTuple, Protocol,
+    Status, Tuple,
+};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 
-use super::{Guarded, Plan, Trial};
-use crate::journal::{BootId, Moment};
+use super::GateError;
+use super::plan::{Plan, Way};
+use super::wire::Wire;
 
-/// The most bytes of a file: 65,536 ports, each with its destinations.
-const MOST: u64 = 16 << 20;
+/// The most connections that get an entry.
+const MOST: usize = 65_536;
 
-/// Where the words stand.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    folder: PathBuf,
-}
+/// What the kernel gives an established connection (`nf_conntrack_tcp_timeout_established`): five days.
+const SECONDS: u32 = 432_000;
 
-/// What holds of a plan now.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Said {
-    /// The gate is to be down, until somebody says `knockctl gate up` or the machine starts anew.
-    pub down: bool,
-    /// What of the plan is guarded for a while only, and until when; a time in the past: not any
-    /// more.
-    pub trial: Trial,
-}
-
-/// The file of a trial.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-struct TrialFile {
-    version: u32,
-    /// In which boot it was begun: another one has ended it.
-    boot: String,
-    /// `CLOCK_BOOTTIME`, in nanoseconds.
-    until: u64,
-    /// What is on trial, as [`Guarded`] is written.
-    guarded: BTreeSet<String>,
-}
-
-/// The file that says that the gate is down.
-#[derive(Debug, Deserialize, Serialize)]
-struct DownFile {
-    boot: String,
-}
-
-const VERSION: u32 = 1;
-
-impl Standing {
-    /// The folder of a configuration with these options: that of the journal, since whoever can
-    /// change what is owed can open doors anyway.
-    #[must_use]
-    pub fn of(options: &Options) -> Self {
-        let journal = options.journal.path().unwrap_or(JournalPlace::USUAL);
-        let folder = Path::new(journal).parent().unwrap_or(Path::new("/"));
-        Self {
-            folder: folder.to_owned(),
-        }
-    }
-
-    /// What was said of `plan`, as it is now.
-    ///
-    /// # Errors
-    /// If there are words and they cannot be read.
-    pub fn read(&self, plan: &Plan, now: Timestamp) -> io::Result<Said> {
-        let moment = Moment::now(BootId::read()?);
-        let down: Option<DownFile> = self.load(&self.down())?;
-        let trial: Option<TrialFile> = self.load(&self.trial())?;
-        let boot = moment.boot.to_string();
-        Ok(Said {
-            down: down.is_some_and(|down| down.boot == boot),
-            trial: trial.map_or_else(Trial::new, |trial| trial.of(plan, &boot, &moment, now)),
+/// Makes an entry for every connection to a port that `plan` guards, where there is none. A kernel that
+/// cannot do it has no say in whether the gate is put up.
+pub(super) fn keep(wire: &mut Wire, plan: &Plan) {
+    let guarded = |local: SocketAddr| {
+        plan.scopes.iter().any(|(targets, scope)| {
+            let here = targets.is_empty() || targets.iter().any(|t| t.contains(local.ip()));
+            here && scope.guarded.contains(&Way::Tcp(local.port()))
         })
-    }
-
-    /// Begins a trial of `guarded` for `time`, in place of another one.
-    ///
-    /// # Errors
-    /// If it cannot be written down, durably.
-    pub fn begin_trial(
-        &self,
-        guarded: impl IntoIterator<Item = Guarded>,
-        time: Duration,
-    ) -> io::Result<()> {
-        let moment = Moment::now(BootId::read()?);
-        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let file = TrialFile {
-            version: VERSION,
-            boot: moment.boot.to_string(),
-            until: moment.boottime.saturating_add(time),
-            guarded: guarded.into_iter().map(|one| one.to_string()).collect(),
-        };
-        self.store(&self.trial(), &file)
-    }
-
-    /// Ends the trial now: what was on it is not guarded, until it is confirmed or tried again.
-    ///
-    /// # Errors
-    /// As [`Standing::begin_trial`].
-    pub fn fail_trial(&self) -> io::Result<bool> {
-        let Some(file) = self.load::<TrialFile>(&self.trial())? else {
-            return Ok(false);
-        };
-        self.store(&self.trial(), &TrialFile { until: 0, ..file })?;
-        Ok(true)
-    }
-
-    /// Forgets the trial: everything is guarded for good. Whether there was one.
-    ///
-    /// # Errors
-    /// If it cannot be brought about, durably.
-    pub fn confirm_trial(&self) -> io::Result<bool> {
-        self.remove(&self.trial())
-    }
-
-    /// Says that the gate is to be down until the machine starts anew.
-    ///
-    /// # Errors
-    /// If it cannot be written down, durably.
-    pub fn say_down(&self) -> io::Result<()> {
-        let boot = BootId::read()?.to_string();
-        self.store(&self.down(), &DownFile { boot })
-    }
-
-    /// Takes that back. Whether it was said.
-    ///
-    /// # Errors
-    /// If it cannot be brought about, durably.
-    pub fn say_up(&self) -> io::Result<bool> {
-        self.remove(&self.down())
-    }
-
-    fn trial(&self) -> PathBuf {
-        self.folder.join("trial")
-    }
-
-    fn down(&self) -> PathBuf {
-        self.folder.join("gate-down")
-    }
-
-    fn load<T: for<'a> Deserialize<'a>>(&self, path: &Path) -> io::Result<Option<T>> {
-        use io::Read;
-        let file = match fs::File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(about(path, &error)),
-        };
-        let mut text = String::new();
-        let read = file.take(MOST).read_to_string(&mut text);
-        read.map_err(|error| about(path, &error))?;
-        let value = serde_json::from_str(&text);
-        value.map(Some).map_err(|error| about(path, &error.into()))
-    }
-
-    /// Writes a file so that it is there as a whole or as it was.
-    fn store(&self, path: &Path, value: &impl Serialize) -> io::Result<()> {
-        let written = || {
-            let made = fs::DirBuilder::new().mode(0o700).create(&self.folder);
-            if let Err(error) = made
-                && error.kind() != io::ErrorKind::AlreadyExists
-            {
-                return Err(error);
+    };
+    for path in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
+        // Without IPv6 there is no second list.
+        let Ok(file) = File::open(path) else { continue };
+        let lines = BufReader::new(file).lines().map_while(Result::ok);
+        let connections = lines.filter_map(|line| established(&line));
+        let connections = connections.filter(|(local, _)| guarded(*local));
+        for (local, remote) in connections.take(MOST) {
+            match wire.create(entry(remote, local), "an entry of connection tracking") {
+                // The second: there is one (EEXIST).
+                Ok(()) | Err(GateError::Refused { .. }) => {}
+                Err(_) => return,
             }
-            let new = path.with_extension("new");
-            let mut options = fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600);
-            let mut file = options.open(&new)?;
-            serde_json::to_writer(&mut file, value)?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            fs::rename(&new, path)?;
-            fs::File::open(&self.folder)?.sync_all()
-        };
-        written().map_err(|error: io::Error| about(path, &error))
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<bool> {
-        match fs::remove_file(path) {
-            Ok(()) => {
-                fs::File::open(&self.folder)?.sync_all()?;
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(about(path, &error)),
         }
     }
 }
 
-impl TrialFile {
-    /// What of `plan` it is about, each with its end on the clock of `now`.
-    fn of(&self, plan: &Plan, boot: &str, moment: &Moment, now: Timestamp) -> Trial {
-        let left = if self.boot == boot {
-            self.until.saturating_sub(moment.boottime)
-        } else {
-            0
-        };
-        let until = now.saturating_add(Duration::from_nanos(left));
-        let guarded = plan.guarded();
-        let guarded = guarded.filter(|one| self.guarded.contains(&one.to_string()));
-        guarded.map(|one| (one, until)).collect()
+/// The two ends of an established connection, ours first, of a line of `/proc/net/tcp` (proc(5)).
+fn established(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    /// `TCP_ESTABLISHED` of `net/tcp_states.h`.
+    const ESTABLISHED: &str = "01";
+    let mut words = line.split_whitespace().skip(1);
+    let (local, remote) = (words.next()?, words.next()?);
+    if words.next()? != ESTABLISHED {
+        return None;
     }
+    Some((end(local)?, end(remote)?))
 }
 
-fn about(path: &Path, error: &io::Error) -> io::Error {
-    let why = crate::config_file::reason(error);
-    io::Error::new(error.kind(), format!("{}: {why}", path.display()))
+/// Address and port in hexadecimal: the address as numbers of four bytes in the machine's order.
+fn end(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |place: usize| {
+        let digits = address.get(place * 8..place * 8 + 8)?;
+        Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
+    };
+    let ip = if address.len() == 8 {
+        IpAddr::from(Ipv4Addr::from(word(0)?))
+    } else {
+        let words = [word(0)?, word(1)?, word(2)?, word(3)?];
+        let octets: [u8; 16] = words.concat().try_into().ok()?;
+        // A listener for both families has IPv4 connections in this form.
+        Ipv6Addr::from(octets).to_canonical()
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+/// The entry of an established connection, which takes whatever numbers the next segments have.
+fn entry(from: SocketAddr, to: SocketAddr) -> NetfilterMessage {
+    /// `CTA_PROTOINFO_TCP_FLAGS_ORIGINAL` and `…_REPLY`: flags, and which of them are meant.
+    const FLAGS: [u16; 2] = [4, 5];
+    /// `TCP_CONNTRACK_ESTABLISHED` and `IP_CT_TCP_FLAG_BE_LIBERAL`.
+    const ESTABLISHED: u8 = 3;
+    const LIBERAL: u8 = 0x08;
+    let liberal = |kind| ProtoInfoTCP::Other(DefaultNla::new(kind, vec![LIBERAL, LIBERAL]));
+    let mut tcp = vec![ProtoInfoTCP::State(ESTABLISHED)];
+    tcp.extend(FLAGS.map(liberal));
+    let attributes = vec![
+        ConntrackAttribute::CtaTupleOrig(tuple(from, to)),
+        ConntrackAttribute::CtaTupleReply(tuple(to, from)),
+        ConntrackAttribute::CtaStatus(Status::SeenReply | Status::Assured | Status::Confirmed),
+        ConntrackAttribute::CtaTimeout(SECONDS),
+        ConntrackAttribute::CtaProtoInfo(vec![ProtoInfo::TCP(tcp)]),
+    ];
+    let family = match from {
+        SocketAddr::V4(_) => NetfilterProtoFamily::IPv4,
+        SocketAddr::V6(_) => NetfilterProtoFamily::IPv6,
+    };
+    let header = NetfilterHeader::new(family, 0, 0);
+    NetfilterMessage::new(header, ConntrackMessage::New(attributes))
+}
+
+fn tuple(from: SocketAddr, to: SocketAddr) -> Vec<Tuple> {
+    vec![
+        Tuple::Ip(vec![
+            IPTuple::SourceAddress(from.ip()),
+            IPTuple::DestinationAddress(to.ip()),
+        ]),
+        Tuple::Proto(vec![
+            ProtoTuple::Protocol(Protocol::Tcp),
+            ProtoTuple::SourcePort(from.port()),
+            ProtoTuple::DestinationPort(to.port()),
+        ]),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use knock_core::config;
-
-    fn plan(open: &str) -> Plan {
-        let text = format!("[A]\nsequence = 7000\ntcpflags = syn\nopen = {open}\n");
-        let parsed = config::parse(text.as_bytes(), &|_, _| None);
-        Plan::of(&parsed.config.unwrap().doors)
-    }
-
-    fn standing() -> (tempfile::TempDir, Standing) {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("state");
-        (dir, Standing { folder })
-    }
-
-    const NOW: Timestamp = Timestamp::from_millis(1_000);
 
     #[test]
-    fn nothing_said_is_nothing_on_trial_and_nothing_down() {
-        let (_dir, standing) = standing();
-        assert_eq!(
-            standing.read(&plan("tcp/22"), NOW).unwrap(),
-            Said::default()
+    #[cfg(target_endian = "little")]
+    fn the_lines_of_both_lists_are_read() {
+        let v4 = "  0: 0200000A:0016 0100000A:C350 01 00000000:00000000 00:00000000 00000000";
+        let ends = (
+            "10.0.0.2:22".parse().unwrap(),
+            "10.0.0.1:50000".parse().unwrap(),
         );
-        assert!(!standing.confirm_trial().unwrap());
-        assert!(!standing.fail_trial().unwrap());
-        assert!(!standing.say_up().unwrap());
-    }
-
-    #[test]
-    fn a_trial_is_about_what_it_names_until_its_end() {
-        let (_dir, standing) = standing();
-        let minute = Duration::from_secs(60);
-        standing
-            .begin_trial(plan("tcp/22").guarded(), minute)
-            .unwrap();
-        let said = standing.read(&plan("tcp/22, udp/53"), NOW).unwrap();
-        let trial: Vec<_> = said.trial.into_iter().collect();
-        assert_eq!(trial.len(), 1);
-        assert_eq!(trial[0].0.to_string(), "tcp/22");
-        let left = trial[0].1.saturating_since(NOW);
-        assert!(left <= minute && left > minute - Duration::from_secs(5));
-        assert!(standing.confirm_trial().unwrap());
-        assert_eq!(
-            standing.read(&plan("tcp/22"), NOW).unwrap(),
-            Said::default()
+        assert_eq!(established(v4), Some(ends));
+        let v6 = "  1: 000077FD000000000000000002000000:0016 \
+                  000077FD000000000000000001000000:C350 01 00000000:00000000";
+        let ends = (
+            "[fd77::2]:22".parse().unwrap(),
+            "[fd77::1]:50000".parse().unwrap(),
         );
+        assert_eq!(established(v6), Some(ends));
+        let mapped = "  1: 0000000000000000FFFF00000200000A:0016 \
+                      0000000000000000FFFF00000100000A:C350 01 00000000:00000000";
+        let ends = (
+            "10.0.0.2:22".parse().unwrap(),
+            "10.0.0.1:50000".parse().unwrap(),
+        );
+        assert_eq!(established(mapped), Some(ends));
     }
 
     #[test]
-    fn a_trial_that_failed_or_of_another_boot_is_over_and_not_forgotten() {
-        let (_dir, standing) = standing();
-        standing
-            .begin_trial(plan("tcp/22").guarded(), Duration::from_secs(60))
-            .unwrap();
-        let path = standing.trial();
-        let of_now = fs::read_to_string(&path).unwrap();
-        let boot = BootId::read().unwrap().to_string();
-        fs::write(&path, of_now.replace(&boot, &"0".repeat(boot.len()))).unwrap();
-        let over = |said: Said| said.trial.into_values().eq([NOW]);
-        assert!(over(standing.read(&plan("tcp/22"), NOW).unwrap()));
-        fs::write(&path, of_now).unwrap();
-        assert!(!over(standing.read(&plan("tcp/22"), NOW).unwrap()));
-        assert!(standing.fail_trial().unwrap());
-        assert!(over(standing.read(&plan("tcp/22"), NOW).unwrap()));
-    }
-
-    #[test]
-    fn down_is_down_until_another_boot() {
-        let (_dir, standing) = standing();
-        standing.say_down().unwrap();
-        assert!(standing.read(&plan("tcp/22"), NOW).unwrap().down);
-        let path = standing.down();
-        fs::write(&path, r#"{"boot":"another"}"#).unwrap();
-        assert!(!standing.read(&plan("tcp/22"), NOW).unwrap().down);
-        standing.say_down().unwrap();
-        assert!(standing.say_up().unwrap());
-        assert!(!standing.read(&plan("tcp/22"), NOW).unwrap().down);
-    }
-
-    #[test]
-    fn words_that_cannot_be_read_are_an_error_that_names_the_file() {
-        let (_dir, standing) = standing();
-        standing.say_down().unwrap();
-        fs::write(standing.trial(), "{").unwrap();
-        let error = standing.read(&plan("tcp/22"), NOW).unwrap_err();
-        assert!(error.to_string().contains("state/trial: "), "{error}");
+    fn other_lines_are_no_connections() {
+        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt";
+        let listening = "   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000";
+        for line in [
+            head,
+            listening,
+            "",
+            "0: é:0016 1:1 01",
+            "0: 0200000A 0100000A:C350 01",
+        ] {
+            assert_eq!(established(line), None, "{line}");
+        }
     }
 }

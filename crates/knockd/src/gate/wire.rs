@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, NlaBuffer, NlasIterator,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NlaBuffer, NlasIterator,
 };
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -195,15 +196,33 @@ impl Wire {
         Err(GateError::NoAnswer)
     }
 
-    /// Has the kernel do what `message` says, outside a batch.
-    pub(super) fn request(
+    /// Has the kernel change what is there, outside a batch.
+    pub(super) fn change(
         &mut self,
+        message: NetfilterMessage,
+        what: &str,
+    ) -> Result<(), GateError> {
+        self.request(0, message, what)
+    }
+
+    /// Has the kernel make what is not there, outside a batch.
+    pub(super) fn create(
+        &mut self,
+        message: NetfilterMessage,
+        what: &str,
+    ) -> Result<(), GateError> {
+        self.request(NLM_F_CREATE | NLM_F_EXCL, message, what)
+    }
+
+    fn request(
+        &mut self,
+        flags: u16,
         message: NetfilterMessage,
         what: &str,
     ) -> Result<(), GateError> {
         let (number, mut bytes) = (self.number, Vec::new());
         self.number = number.wrapping_add(1);
-        let flags = NLM_F_REQUEST | netlink_packet_core::NLM_F_ACK;
+        let flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         serialize(&mut bytes, flags, number, message);
         self.socket.send(&bytes, 0)?;
         let mut answers = Answers::new(&self.socket, &mut self.buffer);

@@ -38,6 +38,7 @@ pub(crate) const CASES: &[(&str, Case)] = &[
         "an_ended_connection_comes_back_with_a_grant",
         kill_and_grant,
     ),
+    ("connections_from_before_the_gate_stand", from_before),
     ("segments_out_of_nowhere_are_dropped", midstream),
     ("untracked_packets_need_a_grant_too", untracked),
     ("admitted_connections_are_marked", marked),
@@ -365,14 +366,30 @@ fn kill_and_grant(net: &Net) -> Outcome {
     echo.stop(&net.server)
 }
 
-fn midstream(net: &Net) -> Outcome {
+fn from_before(net: &Net) -> Outcome {
     let listener = Net::listen(&net.server, 22)?;
-    let connection = net.connect(CLIENT, SERVER, 22, Duration::from_secs(5))?;
-    let connection = connection.ok_or("closed")?;
-    let (server, _) = listener.accept()?;
-    // Connection tracking begins with the gate, so that it knows nothing of this connection.
+    let patience = Duration::from_secs(5);
+    let mut connections = Vec::new();
+    for (client, server) in [(CLIENT, SERVER), (CLIENT_6, SERVER_6)] {
+        let connection = net.connect(client, server, 22, patience)?;
+        connections.push((connection.ok_or("closed")?, listener.accept()?.0));
+    }
+    // Connection tracking begins with the gate: of itself it knows nothing of these connections.
     let _gate = up(&[door("ssh", &[], &[tcp_ports(22, 22)])])?;
-    assert!(!talks(&connection, &server)?);
+    for (client, server) in &connections {
+        assert!(talks(client, server)?);
+    }
+    Ok(())
+}
+
+fn midstream(net: &Net) -> Outcome {
+    let listener = Net::listen(&net.inner, 22)?;
+    let connection = net.connect(CLIENT, INNER, 22, Duration::from_secs(5))?;
+    let connection = connection.ok_or("closed")?;
+    let (inner, _) = listener.accept()?;
+    // Of the connections of other hosts there is no list.
+    let _gate = up(&[door("ssh", &[INNER], &[tcp_ports(22, 22)])])?;
+    assert!(!talks(&connection, &inner)?);
     Ok(())
 }
 
