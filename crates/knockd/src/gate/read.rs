@@ -282,8 +282,11 @@ pub(super) fn read_back(
     set: &str,
     keys: &[Vec<u8>],
 ) -> Result<Vec<Entry>, GateError> {
+    /// Each is answered by a message of its own, and all of them before we read the first: they must
+    /// fit into the socket.
+    const AT_ONCE: usize = 32;
     let mut found = Vec::new();
-    for keys in keys.chunks(elements::AT_ONCE) {
+    for keys in keys.chunks(AT_ONCE) {
         let question = inet(elements::question(set, keys));
         let what = format!("elements of {set}");
         let asked = wire.ask(&question, Some(keys.len()), &what, |answer| {

@@ -268,7 +268,7 @@ pub(crate) fn grant(gate: &mut Gate, door: &Door, source: &str, seconds: u64) ->
 
 /// Runs nft(8) here, as an administrator would.
 pub(crate) fn nft(command: &str) -> Outcome<String> {
-    let output = Command::new("nft").arg(command).output()?;
+    let output = Command::new("nft").args(command.split(' ')).output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }

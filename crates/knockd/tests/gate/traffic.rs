@@ -1,5 +1,6 @@
 //! What comes through, and what does not.
 
+use std::net::{SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub(crate) const CASES: &[(&str, Case)] = &[
     ("the_kernel_closes_by_itself", closes),
     ("what_stands_outlives_its_grant", stands),
     ("a_range_opens_and_its_neighbours_do_not", range),
+    ("the_widest_door_opens_and_closes", wide_range),
+    ("what_is_sent_to_all_is_guarded_too", to_all),
     ("a_widened_grant_is_for_the_network", widening),
     ("two_doors_on_one_port_do_not_close_each_other", shared),
     ("a_host_behind_is_guarded_too", forwarded),
@@ -27,6 +30,7 @@ pub(crate) const CASES: &[(&str, Case)] = &[
     ),
     ("the_host_reaches_itself", loopback),
     ("to_put_it_up_again_lets_nothing_through", atomic),
+    ("the_chain_stays_while_its_rules_are_replaced", in_place),
     ("grants_survive_that_it_is_put_up_again", survives),
     ("another_daemon_takes_grants_over", adopted),
     ("a_guard_on_trial_goes_by_itself", on_trial),
@@ -118,6 +122,51 @@ fn range(net: &Net) -> Outcome {
         assert_eq!(net.tcp(CLIENT, SERVER, port)?, granted, "{port}");
     }
     Ok(())
+}
+
+fn wide_range(net: &Net) -> Outcome {
+    let _listener = Net::listen(&net.server, 9_023)?;
+    let all = door("all", &[], &[tcp_ports(8_000, 9_023)]);
+    let mut gate = up(std::slice::from_ref(&all))?;
+    grant(&mut gate, &all, CLIENT, 60)?;
+    grant(&mut gate, &all, CLIENT_6, 60)?;
+    assert!(net.tcp(CLIENT, SERVER, 9_023)? && net.tcp(CLIENT_6, SERVER_6, 9_023)?);
+    assert!(gate.revoke(opening(&all, CLIENT).key(), now())?);
+    assert!(!net.tcp(CLIENT, SERVER, 9_023)? && net.tcp(CLIENT_6, SERVER_6, 9_023)?);
+    assert_eq!(gate.check(now())?, None);
+    Ok(())
+}
+
+fn to_all(net: &Net) -> Outcome {
+    let echo = Echo::start(&net.server, 5_000)?;
+    let interface = net.client.index("client0")?;
+    let answered = |from: &str, to: SocketAddr| -> Outcome<bool> {
+        net.client.run(|| {
+            let socket = UdpSocket::bind((from, 0))?;
+            socket.set_broadcast(true)?;
+            socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+            socket.send_to(b"x", to)?;
+            Ok(socket.recv_from(&mut [0; 8]).is_ok())
+        })?
+    };
+    let all = SocketAddr::V6(SocketAddrV6::new("ff02::1".parse()?, 5_000, 0, interface));
+    let all: [(&str, SocketAddr); 3] = [
+        (CLIENT, "10.77.0.255:5000".parse()?),
+        (CLIENT, "255.255.255.255:5000".parse()?),
+        (CLIENT_6, all),
+    ];
+    let door = door("udp", &[], &[udp_port(5_000)]);
+    for (from, to) in all {
+        until(|| answered(from, to)).map_err(|error| format!("{to}: {error}"))?;
+    }
+    let mut gate = up(std::slice::from_ref(&door))?;
+    for (from, to) in all {
+        assert!(!answered(from, to)?, "{to}");
+        grant(&mut gate, &door, from, 60)?;
+        assert!(answered(from, to)?, "{to}");
+        gate.revoke(opening(&door, from).key(), now())?;
+    }
+    echo.stop(&net.server)
 }
 
 fn widening(net: &Net) -> Outcome {
@@ -223,7 +272,7 @@ fn atomic(net: &Net) -> Outcome {
     let through = std::thread::scope(|scope| {
         let prober = scope.spawn(|| {
             net.client.run(|| {
-                let socket = std::net::UdpSocket::bind((CLIENT, 0))?;
+                let socket = UdpSocket::bind((CLIENT, 0))?;
                 socket.set_nonblocking(true)?;
                 while !done.load(Ordering::Relaxed) {
                     socket.send_to(b"x", (SERVER, 5_000))?;
@@ -247,6 +296,27 @@ fn atomic(net: &Net) -> Outcome {
     );
     assert!(!through);
     echo.stop(&net.server)
+}
+
+fn in_place(_net: &Net) -> Outcome {
+    let ssh = door("ssh", &[], &[tcp_ports(22, 22)]);
+    let web = door("web", &["10.88.0.1"], &[tcp_ports(80, 80), Service::Icmp]);
+    let mut gate = Gate::new()?;
+    let mut handles = Vec::new();
+    for doors in [
+        &[ssh.clone()][..],
+        &[ssh.clone(), web.clone()],
+        &[web],
+        &[ssh],
+    ] {
+        gate.up(&Plan::of(doors), &Trial::new(), now())?;
+        let text = nft("-a list chain inet postern prerouting")?;
+        let chain = text.lines().find(|line| line.contains("chain prerouting"));
+        handles.push(chain.ok_or("no chain")?.to_owned());
+    }
+    handles.dedup();
+    assert_eq!(handles.len(), 1, "{handles:?}");
+    Ok(())
 }
 
 fn survives(net: &Net) -> Outcome {
@@ -346,9 +416,7 @@ fn kill_and_grant(net: &Net) -> Outcome {
     let vpn = door("vpn", &[], &[udp_port(5_000)]);
     let mut gate = up(std::slice::from_ref(&vpn))?;
     grant(&mut gate, &vpn, CLIENT, 60)?;
-    let socket = net
-        .client
-        .run(|| std::net::UdpSocket::bind((CLIENT, 4_000)))??;
+    let socket = net.client.run(|| UdpSocket::bind((CLIENT, 4_000)))??;
     socket.set_read_timeout(Some(Duration::from_millis(300)))?;
     let answered = || -> Outcome<bool> {
         socket.send_to(b"x", (SERVER, 5_000))?;
