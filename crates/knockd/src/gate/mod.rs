@@ -11,6 +11,7 @@
 //! packets that connection tracking has no knowledge of and that cannot open a connection.
 
 mod batch;
+mod check;
 mod connections;
 mod elements;
 mod error;
@@ -18,6 +19,7 @@ mod hold;
 mod ledger;
 mod names;
 mod plan;
+mod put;
 mod read;
 mod rules;
 mod said;
@@ -29,23 +31,19 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use batch::Batch;
+pub use check::Damage;
 use elements::{Element, Entry};
 pub use error::GateError;
 pub use hold::{Hold, HoldError, holder};
 use knock_core::time::Timestamp;
 pub use ledger::{Ended, Key, Opening};
 use ledger::{Given, Ledger};
-use names::{ADMIT, BASE, chain};
-use netlink_packet_netfilter::nftables::NfTablesMessage;
-use netlink_packet_netfilter::nftables::TableAttribute;
 use plan::Shape;
 pub use plan::{Guarded, Plan, Trial, Way};
+use read::Snapshot;
 pub use read::{Granted, Reading};
-use read::{Snapshot, delete_set, delete_table};
 pub use said::{Said, Standing};
 pub use table::{ENDED, MARK};
 pub use watch::{Changes, Watch};
@@ -70,31 +68,6 @@ struct Up {
     plan: Plan,
     trial: Trial,
     snapshot: Snapshot,
-}
-
-/// What somebody else has done to the table.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Damage {
-    /// The table is gone, or was never there.
-    Gone,
-    /// The table itself is another.
-    Table,
-    /// Chains were added, deleted or changed.
-    Chains,
-    /// Rules were added, deleted, moved or replaced.
-    Rules,
-    /// Sets were added, deleted or changed.
-    Sets,
-    /// A guarded port is not guarded as it should be, or one is guarded that should not be.
-    Guard {
-        /// The set.
-        set: String,
-    },
-    /// A grant is missing, or there is one that we have not given, or not for so long.
-    Grants {
-        /// The set.
-        set: String,
-    },
 }
 
 impl Gate {
@@ -146,58 +119,6 @@ impl Gate {
             self.ledger.set(key, Some(given.clone()));
         }
         Ok(unknown.len())
-    }
-
-    /// Puts the table up as `plan` wants it, with what of it is on `trial`, and with all grants that
-    /// are alive. To do it again is harmless, and how a table is mended. There is no moment at which
-    /// a packet meets neither the table of before nor the new one.
-    ///
-    /// # Errors
-    /// [`GateError::NotPermitted`], [`GateError::Unsupported`] and the others of a change; then the
-    /// table is as it was before.
-    pub fn up(&mut self, plan: &Plan, trial: &Trial, now: Timestamp) -> Result<(), GateError> {
-        let plan = self.with_sets_of_grants(plan, now);
-        let trial: Trial = trial.clone();
-        let before = read::snapshot(&mut self.wire)?;
-        self.up = None;
-        // Where our chain stands in the same place, its rules are replaced under it: a packet is
-        // judged by the rules of before or by the new ones. Two chains, one of which comes as the
-        // other goes, leave an instant in which a packet has passed the one before it had rules, and
-        // comes to the other when it has none any more.
-        let replaced = match before.filter(Snapshot::stands) {
-            Some(before) => self.replace(&before, &plan, &trial, now),
-            None => Err(GateError::NoAnswer),
-        };
-        if replaced.is_err() {
-            // Before, so that none is cut off; after, for those that were made meanwhile.
-            standing::keep(&mut self.wire, &plan);
-            self.renew(&plan, &trial, now)?;
-            standing::keep(&mut self.wire, &plan);
-        }
-        let snapshot = read::snapshot(&mut self.wire)?;
-        let snapshot = snapshot.filter(|snapshot| snapshot.is_of(&plan));
-        let what = "the table".to_owned();
-        let snapshot = snapshot.ok_or(GateError::NotReadBack { what })?;
-        self.up = Some(Up {
-            plan,
-            trial,
-            snapshot,
-        });
-        Ok(())
-    }
-
-    /// Takes the table away: every port is as if there were no gate. Our grants are forgotten.
-    ///
-    /// # Errors
-    /// As [`Gate::up`]; that there is no table is none.
-    pub fn down(&mut self) -> Result<(), GateError> {
-        let mut batch = self.wire.batch();
-        table::put_table(&mut batch);
-        batch.delete(delete_table(), "the end of the table");
-        self.wire.commit(batch)?;
-        self.up = None;
-        self.ledger = Ledger::default();
-        Ok(())
     }
 
     /// Opens the gate for what `opening` gives, until `until`; for a grant that is alive that is its
@@ -301,38 +222,6 @@ impl Gate {
         read::reading(&mut self.wire, plan)
     }
 
-    /// What is not as we have put it up, if anything; [`Gate::up`] mends it.
-    ///
-    /// # Errors
-    /// [`GateError::NotPermitted`] and the others of a question.
-    pub fn check(&mut self, now: Timestamp) -> Result<Option<Damage>, GateError> {
-        let Some(up) = &self.up else {
-            return Ok(Some(Damage::Gone));
-        };
-        let Some(there) = read::snapshot(&mut self.wire)? else {
-            return Ok(Some(Damage::Gone));
-        };
-        if let Some(damage) = up.snapshot.damage(&there) {
-            return Ok(Some(damage));
-        }
-        for (set, wanted) in guard_entries(&up.plan, &up.trial, now) {
-            if !is_alike(&mut self.wire, &set, &wanted)? {
-                return Ok(Some(Damage::Guard { set }));
-            }
-        }
-        let mut sets = grant_entries(&self.ledger, &up.plan, now);
-        for (targets, scope) in &up.plan.scopes {
-            for shape in &scope.sets {
-                let set = shape.name(targets);
-                let wanted = sets.remove(&set).unwrap_or_default();
-                if !is_alike(&mut self.wire, &set, &wanted)? {
-                    return Ok(Some(Damage::Grants { set }));
-                }
-            }
-        }
-        Ok(None)
-    }
-
     /// Ends the connections that have come in by a grant as `opening` gives one (`kill`). How many
     /// they were. Afterwards their packets need a grant as if they were new.
     ///
@@ -406,178 +295,6 @@ impl Gate {
         let scope = up.plan.scopes.get(&element.targets);
         scope.is_some_and(|scope| scope.sets.contains(&shape))
     }
-
-    /// `plan`, and the sets of grants that are alive though no door gives the like any more.
-    fn with_sets_of_grants(&self, plan: &Plan, now: Timestamp) -> Plan {
-        let mut plan = plan.clone();
-        for element in self.ledger.elements() {
-            if let Some(scope) = plan.scopes.get_mut(&element.targets)
-                && self.ledger.until(element, now).is_some()
-            {
-                scope.sets.insert(Shape::of(element.sources, element.way));
-            }
-        }
-        plan
-    }
-
-    /// Replaces everything in the table but the chain that the kernel begins with.
-    fn replace(
-        &mut self,
-        before: &Snapshot,
-        plan: &Plan,
-        trial: &Trial,
-        now: Timestamp,
-    ) -> Result<(), GateError> {
-        let mut batch = self.wire.batch();
-        table::put_table(&mut batch);
-        table::flush_rules(&mut batch);
-        for name in before.chains.keys().filter(|name| *name != BASE) {
-            batch.delete(
-                NfTablesMessage::DeleteChain(chain(name)),
-                format!("the chain {name}"),
-            );
-        }
-        for name in before.sets.keys() {
-            batch.delete(delete_set(name), format!("the set {name}"));
-        }
-        self.put(batch, plan, trial, now)
-    }
-
-    /// Makes the whole table anew.
-    fn renew(&mut self, plan: &Plan, trial: &Trial, now: Timestamp) -> Result<(), GateError> {
-        let mut batch = self.wire.batch();
-        table::put_table(&mut batch);
-        batch.delete(delete_table(), "the end of the table");
-        table::put_table(&mut batch);
-        self.put(batch, plan, trial, now)
-            .map_err(GateError::of_a_new_table)
-    }
-
-    /// Everything that is in the table, in one batch. Grants for which the system lets us have no
-    /// room follow at once.
-    fn put(
-        &mut self,
-        mut batch: Batch,
-        plan: &Plan,
-        trial: &Trial,
-        now: Timestamp,
-    ) -> Result<(), GateError> {
-        table::put_frame(&mut batch, plan);
-        for (set, entries) in guard_entries(plan, trial, now) {
-            elements::put(&mut batch, &set, &entries);
-        }
-        table::put_rules(&mut batch, plan);
-        for (set, entries) in grant_entries(&self.ledger, plan, now) {
-            for entries in entries.chunks(elements::AT_ONCE) {
-                /// More than a message of so many elements has.
-                const MESSAGE: usize = 64 * 1_024;
-                if !self.wire.has_room(batch.len() + MESSAGE) {
-                    self.wire.commit(batch)?;
-                    batch = self.wire.batch();
-                }
-                elements::put(&mut batch, &set, entries);
-            }
-        }
-        self.wire.commit(batch)
-    }
-}
-
-impl Snapshot {
-    /// Whether our chain is where it should be, and the table not switched off.
-    fn stands(&self) -> bool {
-        let base = self.chains.get(BASE);
-        base.is_some_and(|attributes| table::is_base(attributes)) && self.is_awake()
-    }
-
-    fn is_awake(&self) -> bool {
-        self.table.iter().all(|attribute| match attribute {
-            TableAttribute::Flags(flags) => flags.is_empty(),
-            _ => true,
-        })
-    }
-
-    /// Whether it is what we make of `plan`, as far as names and numbers tell.
-    fn is_of(&self, plan: &Plan) -> bool {
-        let mut chains = BTreeSet::from([BASE.to_owned(), ADMIT.to_owned()]);
-        let mut sets = BTreeSet::new();
-        for (targets, scope) in &plan.scopes {
-            chains.extend([names::grants_chain(targets), names::guard_chain(targets)]);
-            sets.extend(scope.sets.iter().map(|shape| shape.name(targets)));
-            sets.insert(names::guarded_set(targets));
-            if scope.guarded.contains(&Way::Ping) {
-                sets.insert(names::guarded_ping_set(targets));
-            }
-        }
-        self.stands()
-            && self.chains.keys().eq(&chains)
-            && self.sets.keys().eq(&sets)
-            && self.rules.len() == table::count_rules(plan)
-    }
-
-    fn damage(&self, now: &Self) -> Option<Damage> {
-        if self.table != now.table {
-            Some(Damage::Table)
-        } else if self.chains != now.chains {
-            Some(Damage::Chains)
-        } else if self.sets != now.sets {
-            Some(Damage::Sets)
-        } else if self.rules != now.rules {
-            Some(Damage::Rules)
-        } else {
-            None
-        }
-    }
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gone => f.write_str("the table is gone"),
-            Self::Table => f.write_str("the table was replaced or switched off"),
-            Self::Chains => f.write_str("chains were changed"),
-            Self::Rules => f.write_str("rules were changed"),
-            Self::Sets => f.write_str("sets were changed"),
-            Self::Guard { set } => write!(f, "guarded ports were changed ({set})"),
-            Self::Grants { set } => write!(f, "grants were changed ({set})"),
-        }
-    }
-}
-
-/// The elements of the sets that guard, by the set.
-fn guard_entries(plan: &Plan, trial: &Trial, now: Timestamp) -> BTreeMap<String, Vec<Entry>> {
-    let mut sets: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
-    for guarded in plan.guarded() {
-        let (set, keys) = elements::guarded_keys(&guarded.targets, guarded.way);
-        let entries = sets.entry(set).or_default();
-        let stays = trial.get(&guarded).map(|until| until.saturating_since(now));
-        if stays == Some(Duration::ZERO) {
-            continue;
-        }
-        entries.extend(keys.into_iter().map(|key| Entry {
-            key,
-            stays,
-            comment: String::new(),
-        }));
-    }
-    sets
-}
-
-/// The elements of the sets of grants, by the set.
-fn grant_entries(ledger: &Ledger, plan: &Plan, now: Timestamp) -> BTreeMap<String, Vec<Entry>> {
-    let mut sets: BTreeMap<(Arc<[_]>, Shape), Vec<Entry>> = BTreeMap::new();
-    for element in ledger.elements() {
-        let shape = Shape::of(element.sources, element.way);
-        let scope = plan.scopes.get(&element.targets);
-        if scope.is_some_and(|scope| scope.sets.contains(&shape)) {
-            let entries = sets
-                .entry((Arc::clone(&element.targets), shape))
-                .or_default();
-            entries.extend(entry(ledger, element, now));
-        }
-    }
-    let sets = sets.into_iter();
-    sets.map(|((targets, shape), entries)| (shape.name(&targets), entries))
-        .collect()
 }
 
 /// An element as it must be now; `None` if it must not be.
@@ -588,41 +305,6 @@ fn entry(ledger: &Ledger, element: &Element, now: Timestamp) -> Option<Entry> {
         stays: Some(until.saturating_since(now)),
         comment: door.to_owned(),
     })
-}
-
-/// Whether the elements of a set are those that are wanted. What is about to end, or has just
-/// ended, may be there or not.
-fn is_alike(wire: &mut Wire, set: &str, wanted: &[Entry]) -> Result<bool, GateError> {
-    let about_to_end = |entry: &Entry| entry.stays.is_some_and(|left| left <= 2 * MARGIN);
-    let there = read::read_set(wire, set)?;
-    let mut there: BTreeMap<&[u8], &Entry> = there.iter().map(|it| (&*it.key, it)).collect();
-    let mut unseen = Vec::new();
-    for want in wanted {
-        match there.remove(&*want.key) {
-            Some(found) if ends_alike(want, found) => {}
-            Some(_) => return Ok(false),
-            None if about_to_end(want) => {}
-            None => unseen.push(want),
-        }
-    }
-    // While a set grows, the kernel's list of it has gaps (nft_rhash_walk() counts on an order that
-    // changes): asked for by name, an element is there or not.
-    let keys: Vec<_> = unseen.iter().map(|want| want.key.clone()).collect();
-    let seen = match read::read_back(wire, set, &keys) {
-        Err(GateError::NotReadBack { .. }) => return Ok(false),
-        seen => seen?,
-    };
-    let seen: BTreeMap<&[u8], &Entry> = seen.iter().map(|it| (&*it.key, it)).collect();
-    let found = |want: &&Entry| seen.get(&*want.key).is_some_and(|it| ends_alike(want, it));
-    Ok(unseen.iter().all(found) && there.values().all(|entry| about_to_end(entry)))
-}
-
-fn ends_alike(a: &Entry, b: &Entry) -> bool {
-    match (a.stays, b.stays) {
-        (None, None) => true,
-        (Some(a), Some(b)) => a.abs_diff(b) <= 2 * MARGIN,
-        _ => false,
-    }
 }
 
 impl fmt::Debug for Gate {

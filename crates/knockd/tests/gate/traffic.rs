@@ -232,6 +232,22 @@ fn forwarded(net: &Net) -> Outcome {
     Ok(())
 }
 
+fn overlapping(net: &Net) -> Outcome {
+    let _listener = Net::listen(&net.server, 22)?;
+    let host = door("host", &[], &[tcp_ports(22, 22)]);
+    let address = door("address", &[SERVER], &[tcp_ports(22, 22)]);
+    let network = door("network", &["10.77.0.0/24", SERVER_6], &[tcp_ports(22, 22)]);
+    let mut gate = up(&[host.clone(), address.clone(), network.clone()])?;
+    assert!(!net.tcp(CLIENT, SERVER, 22)? && !net.tcp(CLIENT_6, SERVER_6, 22)?);
+    for door in [host, address, network] {
+        grant(&mut gate, &door, CLIENT, 60)?;
+        assert!(net.tcp(CLIENT, SERVER, 22)? && !net.tcp(OTHER, SERVER, 22)?);
+        gate.revoke(opening(&door, CLIENT).key(), now())?;
+        assert!(!net.tcp(CLIENT, SERVER, 22)?);
+    }
+    Ok(())
+}
+
 fn redirected(net: &Net) -> Outcome {
     nft("add table ip engine; \
          add chain ip engine pre { type nat hook prerouting priority dstnat; }; \
