@@ -3,8 +3,10 @@
 //! Exit status of all of them: 0 if all is well, 1 if something was found or failed, 2 if the
 //! command line is wrong.
 
+pub mod arm;
 pub mod check;
 pub mod doctor;
+pub mod gate;
 pub mod replay;
 pub mod try_knock;
 
@@ -17,7 +19,7 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "knockctl",
     version,
-    about = "Try, check, replay and examine what knockd does",
+    about = "Try, check, replay, guard and examine what knockd does",
     after_help = "Exit status: 0 if all is well, 1 if something was found or failed, \
                   2 if the command line is wrong."
 )]
@@ -34,6 +36,10 @@ enum Command {
     Try(try_knock::Options),
     /// Tell what a capture file would have opened, when, and why not
     Replay(replay::Options),
+    /// Guard the ports of native doors, let them go, or show them
+    Gate(gate::Options),
+    /// Guard ports for a trial that ends by itself unless it is confirmed
+    Arm(arm::Options),
     /// Show what each process of the running daemon may do, and what is amiss
     Doctor(doctor::Options),
 }
@@ -45,6 +51,8 @@ pub fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Try(options) => try_knock::run(&options),
         Command::Replay(options) => replay::run(&options),
+        Command::Gate(options) => gate::run(&options),
+        Command::Arm(options) => arm::run(&options),
         Command::Doctor(options) => doctor::run(&options),
     }
 }

@@ -24,6 +24,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// us busy. Within a second it stands again even so.
 const REST: Duration = Duration::from_millis(200);
 
+/// How far apart two readings of the end of a trial may be.
+const CLOSE: Duration = Duration::from_millis(100);
+
 /// The shortest time between two lines that say so.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -327,9 +330,15 @@ impl Gatekeeper {
     fn hear(&mut self, now: Timestamp) -> Option<Line> {
         match self.standing.read(&self.plan, now) {
             Ok(mut said) => {
-                // What is over is over; when that was is of no interest any more.
-                let over = said.trial.values_mut().filter(|until| **until <= now);
-                over.for_each(|until| *until = Timestamp::ZERO);
+                // What is over is over; when that was is of no interest any more. The end is reckoned
+                // anew each time, some microseconds off.
+                for (guarded, until) in &mut said.trial {
+                    let left = until.saturating_since(now);
+                    let was_over = self.said.trial.get(guarded) == Some(&Timestamp::ZERO);
+                    if left.is_zero() || (was_over && left < CLOSE) {
+                        *until = Timestamp::ZERO;
+                    }
+                }
                 self.said = said;
                 None
             }
@@ -435,26 +444,47 @@ impl Gatekeeper {
     }
 
     fn hello(&self) -> Line {
-        let names: Vec<_> = self.plan.guarded().map(|one| one.to_string()).collect();
-        let mut text = if names.is_empty() {
-            "the gate is gone: no door opens anything".to_owned()
-        } else {
-            format!("the gate is up: guarded are {}", in_short(&names))
-        };
-        let over = self.said.trial.values().filter(|u| **u == Timestamp::ZERO);
-        let (trial, over) = (self.said.trial.len(), over.count());
-        if trial > 0 {
-            text.push_str(&format!(
-                "; {trial} of them on trial, {over} not any more (knockctl arm)"
-            ));
+        if self.said.down {
+            let text = "the gate is down (knockctl gate down): nothing is guarded";
+            return Line::new(Level::Warning, "gate", text);
         }
-        Line::new(Level::Info, "gate", text)
+        if self.plan.is_empty() {
+            let text = "the gate is gone: no door opens anything";
+            return Line::new(Level::Info, "gate", text);
+        }
+        let (mut good, mut trial, mut over) = (Vec::new(), Vec::new(), Vec::new());
+        for guarded in self.plan.guarded() {
+            let list = match self.said.trial.get(&guarded) {
+                None => &mut good,
+                Some(&Timestamp::ZERO) => &mut over,
+                Some(_) => &mut trial,
+            };
+            list.push(guarded.to_string());
+        }
+        let lists = [
+            ("guarded are ", &good),
+            ("on trial (knockctl arm) are ", &trial),
+            (
+                "NOT guarded, after a trial without a confirmation, are ",
+                &over,
+            ),
+        ];
+        let lists = lists.iter().filter(|(_, names)| !names.is_empty());
+        let lists: Vec<_> = lists
+            .map(|(what, names)| format!("{what}{}", in_short(names)))
+            .collect();
+        let level = if over.is_empty() {
+            Level::Info
+        } else {
+            Level::Warning
+        };
+        let text = format!("the gate is up: {}", lists.join("; "));
+        Line::new(level, "gate", text)
     }
 }
 
 /// Whether two readings of what is on trial say different things.
 fn differs(before: &Trial, now: &Trial) -> bool {
-    const CLOSE: Duration = Duration::from_millis(100);
     let same = |(a, b): ((_, &Timestamp), (_, &Timestamp))| {
         let apart = a.1.saturating_since(*b.1).max(b.1.saturating_since(*a.1));
         let over = |until: &Timestamp| *until == Timestamp::ZERO;

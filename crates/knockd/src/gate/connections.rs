@@ -5,7 +5,7 @@
 //! would then belong to a connection that stands. It gets a mark instead, with which the table's
 //! first rules do not let it through any more.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use knock_core::target::Target;
 use netlink_packet_core::DefaultNla;
@@ -70,9 +70,27 @@ pub(super) fn end(
     Ok(ended)
 }
 
+/// Whether a TCP connection that `client` has opened came in by a grant, and still may.
+pub(super) fn has_admitted(wire: &mut Wire, client: SocketAddr) -> Result<bool, GateError> {
+    let marked = mark(MARK, MARK | ENDED);
+    let question = message(Target::host(client.ip()), ConntrackMessage::Get(marked));
+    let found = wire.dump(&question, "connection tracking", |answer| {
+        let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = answer.parse()?
+        else {
+            return None;
+        };
+        original(&attributes).filter(|connection| {
+            let from = SocketAddr::new(connection.from, connection.from_port);
+            from == client && matches!(connection.way, Way::Tcp(_))
+        })
+    })?;
+    Ok(!found.is_empty())
+}
+
 /// The direction in which a connection was opened.
 struct Connection {
     from: IpAddr,
+    from_port: u16,
     to: IpAddr,
     way: Way,
 }
@@ -82,7 +100,8 @@ fn original(attributes: &[ConntrackAttribute]) -> Option<Connection> {
         ConntrackAttribute::CtaTupleOrig(tuples) => Some(tuples),
         _ => None,
     })?;
-    let (mut from, mut to, mut protocol, mut port) = (None, None, None, 0);
+    let (mut from, mut to, mut protocol) = (None, None, None);
+    let (mut from_port, mut port) = (0, 0);
     for tuple in tuples {
         match tuple {
             Tuple::Ip(parts) => {
@@ -98,6 +117,7 @@ fn original(attributes: &[ConntrackAttribute]) -> Option<Connection> {
                 for part in parts {
                     match part {
                         ProtoTuple::Protocol(number) => protocol = Some(*number),
+                        ProtoTuple::SourcePort(number) => from_port = *number,
                         ProtoTuple::DestinationPort(number) => port = *number,
                         _ => {}
                     }
@@ -114,6 +134,7 @@ fn original(attributes: &[ConntrackAttribute]) -> Option<Connection> {
     };
     Some(Connection {
         from: from?,
+        from_port,
         to: to?,
         way,
     })

@@ -30,7 +30,7 @@ mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use check::Damage;
@@ -230,6 +230,14 @@ impl Gate {
     pub fn end_connections(&mut self, opening: &Opening) -> Result<usize, GateError> {
         let key = &opening.key;
         connections::end(&mut self.wire, key.sources(), &opening.ways, key.scope())
+    }
+
+    /// Whether a TCP connection that `client` has opened, and that stands, came in by a grant.
+    ///
+    /// # Errors
+    /// [`GateError::NotPermitted`] and the others of a question.
+    pub fn has_admitted(&mut self, client: SocketAddr) -> Result<bool, GateError> {
+        connections::has_admitted(&mut self.wire, client)
     }
 
     fn is_up_for(&self, opening: &Opening) -> bool {
