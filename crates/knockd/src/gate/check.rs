@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use knock_core::time::Timestamp;
 
@@ -42,6 +43,7 @@ impl Gate {
     /// # Errors
     /// [`GateError::NotPermitted`] and the others of a question.
     pub fn check(&mut self, now: Timestamp) -> Result<Option<Damage>, GateError> {
+        let asked = Instant::now();
         let Some(up) = &self.up else {
             return Ok(Some(Damage::Gone));
         };
@@ -51,8 +53,12 @@ impl Gate {
         if let Some(damage) = up.snapshot.damage(&there) {
             return Ok(Some(damage));
         }
+        let doubt = Doubt {
+            asked,
+            late: up.lag,
+        };
         for (set, wanted) in guard_entries(&up.plan, &up.trial, now) {
-            if !is_alike(&mut self.wire, &set, &wanted)? {
+            if !is_alike(&mut self.wire, &set, &wanted, &doubt)? {
                 return Ok(Some(Damage::Guard { set }));
             }
         }
@@ -61,7 +67,7 @@ impl Gate {
             for shape in &scope.sets {
                 let set = shape.name(targets);
                 let wanted = sets.remove(&set).unwrap_or_default();
-                if !is_alike(&mut self.wire, &set, &wanted)? {
+                if !is_alike(&mut self.wire, &set, &wanted, &doubt)? {
                     return Ok(Some(Damage::Grants { set }));
                 }
             }
@@ -100,18 +106,50 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Whether the elements of a set are those that are wanted. What is about to end, or has just
-/// ended, may be there or not.
-fn is_alike(wire: &mut Wire, set: &str, wanted: &[Entry]) -> Result<bool, GateError> {
-    let about_to_end = |entry: &Entry| entry.stays.is_some_and(|left| left <= 2 * MARGIN);
+/// How far the ends of elements may be from where they should be.
+struct Doubt {
+    /// When the times that should be were worked out: what is read later has less time left.
+    asked: Instant,
+    /// How much later than we did the kernel may have begun to count.
+    late: Duration,
+}
+
+impl Doubt {
+    fn explains(&self, want: &Entry, found: &Entry) -> bool {
+        match (want.stays, found.stays) {
+            (None, None) => true,
+            (Some(want), Some(found)) if found > want => found - want <= MARGIN + self.late,
+            (Some(want), Some(found)) => want - found <= self.early(),
+            _ => false,
+        }
+    }
+
+    /// Whether an element may be there or not, as far as its end is concerned.
+    fn is_about_to_end(&self, entry: &Entry) -> bool {
+        let most = self.early().max(MARGIN + self.late);
+        entry.stays.is_some_and(|left| left <= most)
+    }
+
+    fn early(&self) -> Duration {
+        MARGIN + self.asked.elapsed()
+    }
+}
+
+/// Whether the elements of a set are those that are wanted.
+fn is_alike(
+    wire: &mut Wire,
+    set: &str,
+    wanted: &[Entry],
+    doubt: &Doubt,
+) -> Result<bool, GateError> {
     let there = read::read_set(wire, set)?;
     let mut there: BTreeMap<&[u8], &Entry> = there.iter().map(|it| (&*it.key, it)).collect();
     let mut unseen = Vec::new();
     for want in wanted {
         match there.remove(&*want.key) {
-            Some(found) if ends_alike(want, found) => {}
+            Some(found) if doubt.explains(want, found) => {}
             Some(_) => return Ok(false),
-            None if about_to_end(want) => {}
+            None if doubt.is_about_to_end(want) => {}
             None => unseen.push(want),
         }
     }
@@ -123,14 +161,10 @@ fn is_alike(wire: &mut Wire, set: &str, wanted: &[Entry]) -> Result<bool, GateEr
         seen => seen?,
     };
     let seen: BTreeMap<&[u8], &Entry> = seen.iter().map(|it| (&*it.key, it)).collect();
-    let found = |want: &&Entry| seen.get(&*want.key).is_some_and(|it| ends_alike(want, it));
-    Ok(unseen.iter().all(found) && there.values().all(|entry| about_to_end(entry)))
-}
-
-fn ends_alike(a: &Entry, b: &Entry) -> bool {
-    match (a.stays, b.stays) {
-        (None, None) => true,
-        (Some(a), Some(b)) => a.abs_diff(b) <= 2 * MARGIN,
-        _ => false,
-    }
+    let found = |want: &&Entry| {
+        let found = seen.get(&*want.key);
+        found.is_some_and(|found| doubt.explains(want, found))
+    };
+    let explained = there.values().all(|entry| doubt.is_about_to_end(entry));
+    Ok(explained && unseen.iter().all(found))
 }

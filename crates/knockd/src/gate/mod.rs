@@ -49,9 +49,8 @@ pub use table::{ENDED, MARK};
 pub use watch::{Changes, Watch};
 use wire::Wire;
 
-/// How far the kernel's clock ticks may put an end beside ours, and how long reading may take: an
-/// element that close to its end may be there or not.
-const MARGIN: Duration = Duration::from_millis(500);
+/// How far the kernel's clock ticks, and a busy machine, may put an end beside ours.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// The gate of the network namespace in which it was made.
 ///
@@ -68,6 +67,8 @@ struct Up {
     plan: Plan,
     trial: Trial,
     snapshot: Snapshot,
+    /// How long it took, and so how much later the kernel may have begun to count than we did.
+    lag: Duration,
 }
 
 impl Gate {

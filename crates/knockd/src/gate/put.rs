@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use knock_core::time::Timestamp;
 use netlink_packet_netfilter::nftables::{NfTablesMessage, TableAttribute};
@@ -26,8 +26,8 @@ impl Gate {
     pub fn up(&mut self, plan: &Plan, trial: &Trial, now: Timestamp) -> Result<(), GateError> {
         let plan = self.with_sets_of_grants(plan, now);
         let trial: Trial = trial.clone();
+        let begun = Instant::now();
         let before = read::snapshot(&mut self.wire)?;
-        self.up = None;
         // Where our chain stands in the same place, its rules are replaced under it: a packet is
         // judged by the rules of before or by the new ones. Were one chain to come as another goes,
         // a packet could pass the new one just before it has rules and come to the old one just
@@ -43,6 +43,8 @@ impl Gate {
             self.renew(&plan, &trial, now)?;
             standing::keep(&mut self.wire, &plan);
         }
+        let lag = begun.elapsed();
+        self.up = None;
         let snapshot = read::snapshot(&mut self.wire)?;
         let snapshot = snapshot.filter(|snapshot| snapshot.is_of(&plan));
         let what = "the table".to_owned();
@@ -51,6 +53,7 @@ impl Gate {
             plan,
             trial,
             snapshot,
+            lag,
         });
         Ok(())
     }

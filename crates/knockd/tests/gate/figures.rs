@@ -73,6 +73,10 @@ fn scale(_net: &Net) -> Outcome {
         println!("{alive} alive: {opened:?} of CPU to open, {closed:?} to close");
         medians.push(opened + closed);
     }
+    let begun = Instant::now();
+    gate.up(&plan, &Trial::new(), now())?;
+    println!("100,000 grants: replaced in {:?}", begun.elapsed());
+    assert_eq!(gate.check(now())?, None);
     let [few, _, many]: [Duration; 3] = medians.try_into().map_err(|_| "not three")?;
     assert!(many < few * 3, "{few:?} {many:?}");
     Ok(())

@@ -24,6 +24,7 @@ pub(crate) const CASES: &[(&str, Case)] = &[
     ("a_widened_grant_is_for_the_network", widening),
     ("two_doors_on_one_port_do_not_close_each_other", shared),
     ("a_host_behind_is_guarded_too", forwarded),
+    ("a_grant_of_any_door_is_enough", overlapping),
     (
         "a_redirected_port_is_guarded_by_its_first_number",
         redirected,
