@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::Outcome;
 
 /// How long a packet that is let through may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long we wait for one that should not come through.
 const DOUBT: Duration = Duration::from_millis(250);
@@ -87,6 +87,21 @@ impl Net {
     /// Whether the client reaches a TCP port.
     pub(crate) fn tcp(&self, from: &str, to: &str, port: u16) -> Outcome<bool> {
         Ok(self.connect(from, to, port, DOUBT)?.is_some())
+    }
+
+    /// Whether the client reaches a TCP port; waits until it does.
+    pub(crate) fn gets_tcp(&self, from: &str, to: &str, port: u16) -> Outcome<bool> {
+        until(|| self.tcp(from, to, port)).map(|()| true)
+    }
+
+    /// Whether the client gets an answer from a UDP port; waits until it does.
+    pub(crate) fn gets_udp(&self, from: &str, to: &str, port: u16) -> Outcome<bool> {
+        until(|| self.udp(from, to, port)).map(|()| true)
+    }
+
+    /// Whether the client gets an answer to an echo request; waits until it does.
+    pub(crate) fn gets_ping(&self, from: &str, to: &str) -> Outcome<bool> {
+        until(|| self.ping(from, to)).map(|()| true)
     }
 
     /// A connection, or `None` if it does not come about in time.
@@ -179,12 +194,21 @@ fn addresses(from: &str, to: &str, port: u16) -> Outcome<(SocketAddr, SocketAddr
     Ok(((from, 0).into(), (to, port).into()))
 }
 
-/// Whether a connection still carries bytes to the other end and back.
+/// Whether a connection carries bytes to the other end and back.
 pub(crate) fn talks(client: &TcpStream, server: &TcpStream) -> Outcome<bool> {
+    there_and_back(client, server, PATIENCE)
+}
+
+/// Whether a connection does not.
+pub(crate) fn is_cut(client: &TcpStream, server: &TcpStream) -> Outcome<bool> {
+    there_and_back(client, server, DOUBT * 2).map(|talks| !talks)
+}
+
+fn there_and_back(client: &TcpStream, server: &TcpStream, patience: Duration) -> Outcome<bool> {
     let mut buffer = [0; 1];
     for (mut from, mut to) in [(client, server), (server, client)] {
         from.write_all(b"x")?;
-        to.set_read_timeout(Some(DOUBT * 2))?;
+        to.set_read_timeout(Some(patience))?;
         if to.read_exact(&mut buffer).is_err() {
             return Ok(false);
         }
