@@ -11,7 +11,6 @@ use knock_core::service::{Ports, Service};
 use knock_core::time::Timestamp;
 use knockd::gate::{Gate, GateError, Opening, Plan, Trial};
 use knockd::lab::Host;
-use rustix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::Outcome;
@@ -216,11 +215,7 @@ fn there_and_back(client: &TcpStream, server: &TcpStream, patience: Duration) ->
     Ok(true)
 }
 
-pub(crate) fn now() -> Timestamp {
-    let now = clock_gettime(ClockId::Monotonic);
-    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
-    Timestamp::from_nanos(u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + nanos)
-}
+pub(crate) use knockd::listen::now;
 
 pub(crate) fn after(seconds: u64) -> Timestamp {
     now().saturating_add(Duration::from_secs(seconds))
