@@ -31,6 +31,7 @@ pub mod network;
 pub mod programs;
 pub mod script;
 pub mod site;
+pub mod ssh;
 pub mod stream;
 pub mod torrent;
 pub mod trace;

@@ -1,14 +1,11 @@
 //! The two recipes that every guide has, word for word, with real iptables and a real sshd.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-use knockd::lab::Process;
 
 use crate::Result;
 use crate::network::CLIENT_INTERFACE;
 use crate::site::Site;
+use crate::ssh::{Session, Sshd};
 
 use super::{Programs, Scenario};
 
@@ -78,114 +75,6 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         )
         .for_root(),
     ]
-}
-
-/// An sshd on the server, with keys of its own.
-struct Sshd {
-    _daemon: Process,
-}
-
-impl Sshd {
-    fn start(site: &Site) -> Result<Self> {
-        site.server_must(
-            "mkdir -p /run/sshd && ssh-keygen -q -t ed25519 -N '' -f host \
-             && ssh-keygen -q -t ed25519 -N '' -f key && cp key.pub authorized",
-        )?;
-        let dir = site.path("");
-        let options = [
-            format!("HostKey={}host", dir.display()),
-            format!("AuthorizedKeysFile={}authorized", dir.display()),
-            "PidFile=none".into(),
-            "StrictModes=no".into(),
-            "UsePAM=no".into(),
-            "UseDNS=no".into(),
-            "PermitRootLogin=yes".into(),
-        ];
-        let mut command = Command::new("/usr/sbin/sshd");
-        command.args(["-D", "-e", "-f", "/dev/null", "-p", "22"]);
-        for option in &options {
-            command.args(["-o", option]);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(std::fs::File::create(site.path("sshd.log"))?);
-        let daemon = site.network.server.spawn(&mut command)?;
-        site.wait_until("sshd listens", Duration::from_secs(20), || {
-            site.read("sshd.log").contains("Server listening")
-        })?;
-        Ok(Self { _daemon: daemon })
-    }
-}
-
-/// An ssh session that echoes what it is told.
-struct Session {
-    ssh: Process,
-    answers: BufReader<std::process::ChildStdout>,
-}
-
-impl Session {
-    fn open(site: &Site) -> Result<Self> {
-        let mut command = Command::new("ssh");
-        command
-            .args(["-F", "/dev/null", "-i"])
-            .arg(site.path("key"))
-            .args([
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-            ])
-            .args([
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "ConnectTimeout=10",
-                "-o",
-                "LogLevel=ERROR",
-            ])
-            .args(["10.77.0.2", "cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(site.path("ssh.log"))?);
-        let mut ssh = site.network.client.spawn(&mut command)?;
-        let stdout = ssh.stdout.take().ok_or("no standard output")?;
-        let mut session = Self {
-            ssh,
-            answers: BufReader::new(stdout),
-        };
-        session
-            .echoes("first")
-            .map_err(|e| format!("{e}: {}\n{}", site.read("ssh.log"), site.read("sshd.log")))?;
-        Ok(session)
-    }
-
-    /// Whether nothing of what is said now arrives: the client's kernel keeps it for later.
-    fn falls_silent(&mut self, site: &Site) -> Result<()> {
-        let stdin = self.ssh.stdin.as_mut().ok_or("no standard input")?;
-        writeln!(stdin, "lost")?;
-        stdin.flush()?;
-        site.wait_until(
-            "ssh sends again and again in vain",
-            Duration::from_secs(10),
-            || {
-                let sockets =
-                    "ss -Htno state established dst 10.77.0.2 | grep -Eq 'timer:.on,[^,]*,[2-9]'";
-                site.client(sockets).is_ok_and(|o| o.status.success())
-            },
-        )
-    }
-
-    fn echoes(&mut self, word: &str) -> Result<()> {
-        let stdin = self.ssh.stdin.as_mut().ok_or("no standard input")?;
-        writeln!(stdin, "{word}")?;
-        stdin.flush()?;
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        if line.trim_end() == word {
-            Ok(())
-        } else {
-            Err(format!("the session said `{line}` to `{word}`").into())
-        }
-    }
 }
 
 /// Whether a new connection to the server's port 22 comes about.
