@@ -67,7 +67,7 @@ fn judge_keeper(keeper: &Process, listeners: usize, all: Capabilities) -> Vec<Ve
 fn keeper_capabilities(judge: Judge, keeper: &Process, all: Capabilities) -> Verdict {
     let held = keeper.status.rights.capabilities.held();
     let text = held.describe(all);
-    let text = format!("keeps these capabilities, for the commands of the doors: {text}");
+    let text = format!("keeps these capabilities, for what its doors do: {text}");
     if held.is_most_of(all) {
         let help = "if they only call nft or iptables: pkg/systemd/hardening.conf limits it";
         return judge.note(text, help);
