@@ -14,6 +14,7 @@
 //! | [`stream`] | random doors and packets, and how they are made small |
 //! | [`classic`] | a naive model of the original, with a switch for each difference |
 //! | [`site`] | a running daemon with a client beside it |
+//! | [`scenario`] | a function that fails with a sentence, and what runs many of them |
 //! | [`knockers`] | scenarios with real clients, firewalls and an sshd |
 //! | [`programs`] | where the programs under test are |
 //! | [`live`] | runs a case against a real daemon |
@@ -29,6 +30,7 @@ pub mod knockers;
 pub mod live;
 pub mod network;
 pub mod programs;
+pub mod scenario;
 pub mod script;
 pub mod site;
 pub mod ssh;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
@@ -31,9 +32,11 @@ const SENTINEL_PORT: u16 = 65000;
 pub struct Site {
     /// The namespaces.
     pub network: Network,
-    daemon: Process,
+    daemon: Option<Process>,
     dir: TempDir,
     sentinels: Cell<usize>,
+    program: PathBuf,
+    interface: String,
 }
 
 impl Site {
@@ -58,30 +61,104 @@ impl Site {
     /// # Errors
     /// If it does not start.
     pub fn on(network: Network, interface: &str, program: &Path, config: &str) -> Result<Self> {
+        let mut site = Self::prepare(network, interface, program, config)?;
+        site.start()?;
+        Ok(site)
+    }
+
+    /// As [`Site::on`], with a daemon that is not started yet.
+    ///
+    /// # Errors
+    /// If there is no room for its files.
+    pub fn prepare(
+        network: Network,
+        interface: &str,
+        program: &Path,
+        config: &str,
+    ) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("testbed-").tempdir()?;
-        let text = Case::fill(config, dir.path());
-        let log = dir.path().join("log");
-        let text = format!("[options]\nlogfile = {}\n{text}{SENTINEL}", log.display());
-        fs::write(dir.path().join("conf"), text)?;
-        let mut command = Command::new(program);
-        command
-            .arg("-c")
-            .arg(dir.path().join("conf"))
-            .args(["-i", interface])
-            .env("XTABLES_LOCKFILE", dir.path().join("xtables.lock"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(dir.path().join("stderr"))?);
-        let daemon = network.server.spawn(&mut command)?;
         let site = Self {
             network,
-            daemon,
+            daemon: None,
             dir,
             sentinels: Cell::new(0),
+            program: program.to_owned(),
+            interface: interface.to_owned(),
         };
-        site.wait_for_line("starting up")
-            .map_err(|e| format!("{e}\n{}", site.read("stderr")))?;
+        site.write_config(config)?;
         Ok(site)
+    }
+
+    /// Writes the configuration anew, as [`Site::on`] takes it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_config(&self, config: &str) -> Result<()> {
+        let text = Case::fill(config, self.dir.path());
+        let log = self.path("log");
+        let text = format!("[options]\nlogfile = {}\n{text}{SENTINEL}", log.display());
+        Ok(fs::write(self.path("conf"), text)?)
+    }
+
+    /// Starts the daemon, for the first time or again, and waits until it listens.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start(&mut self) -> Result<()> {
+        self.start_by(&[])
+    }
+
+    /// As [`Site::start`], by another program that becomes it (setpriv(1), unshare(1)).
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start_by(&mut self, by: &[&str]) -> Result<()> {
+        let starts = || self.read("log").matches("starting up").count();
+        let before = starts();
+        let mut daemon = self.spawn(by)?;
+        let deadline = Instant::now() + PATIENCE;
+        while starts() == before {
+            let ended = daemon.try_wait()?;
+            if ended.is_some() || Instant::now() >= deadline {
+                let (ended, stderr) = (format!("{ended:?}"), self.read("stderr"));
+                return Err(format!("it does not start: {ended}\n{stderr}").into());
+            }
+            sleep(Duration::from_millis(10));
+        }
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// Starts a daemon that must refuse: how it ended, and what it said.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn start_in_vain(&self, by: &[&str]) -> Result<(ExitStatus, String)> {
+        let status = self.spawn(by)?.wait_at_most(PATIENCE)?;
+        let status = status.ok_or("it runs, and should have refused")?;
+        Ok((status, self.read("stderr")))
+    }
+
+    fn spawn(&self, by: &[&str]) -> Result<Process> {
+        let conf = self.path("conf");
+        let words = by
+            .iter()
+            .map(|word| Case::fill(word, self.dir.path()).into());
+        let mut words = words
+            .chain([
+                self.program.clone().into_os_string(),
+                "-c".into(),
+                conf.into(),
+            ])
+            .chain(["-i".into(), self.interface.clone().into()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command
+            .args(words)
+            .env("XTABLES_LOCKFILE", self.path("xtables.lock"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(self.path("stderr"))?);
+        Ok(self.network.server.spawn(&mut command)?)
     }
 
     /// A path in the site's directory.
@@ -110,10 +187,26 @@ impl Site {
         log.lines().filter(|line| line.ends_with(&text)).count()
     }
 
-    /// The daemon's process.
+    /// The daemon's process; 0 if it was not started.
     #[must_use]
     pub fn process(&self) -> u32 {
-        self.daemon.id()
+        self.daemon.as_ref().map_or(0, |daemon| daemon.id())
+    }
+
+    /// The daemon's listener: its only child that is not a command.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn listener(&self) -> Result<Pid> {
+        let keeper = self.process();
+        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
+        let mut children = children.split_whitespace();
+        let is_listener = |pid: &&str| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name.starts_with("knockd")
+        };
+        let pid = children.find(is_listener).ok_or("there is no listener")?;
+        Ok(Pid::from_raw(pid.parse()?))
     }
 
     /// Waits until the daemon has seen everything that the client has sent it before now; `server`
@@ -220,10 +313,19 @@ impl Site {
     /// # Errors
     /// If it has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill(
-            Pid::from_raw(i32::try_from(self.daemon.id())?),
-            signal,
-        )?)
+        let daemon = self.daemon.as_ref().ok_or("no daemon was started")?;
+        Ok(kill(Pid::from_raw(i32::try_from(daemon.id())?), signal)?)
+    }
+
+    /// Kills the daemon's first process, the keeper, and waits for its end.
+    ///
+    /// # Errors
+    /// If it has ended by itself.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        let (status, _) = self.wait_for_end()?;
+        let killed = status.signal() == Some(9);
+        self.require(killed, || format!("it had ended before: {status}"))
     }
 
     /// Waits until the daemon has ended: how it did, and how long it took.
@@ -232,7 +334,8 @@ impl Site {
     /// If it does not end.
     pub fn wait_for_end(&mut self) -> Result<(ExitStatus, Duration)> {
         let started = Instant::now();
-        let status = self.daemon.wait_at_most(PATIENCE)?;
+        let daemon = self.daemon.as_mut().ok_or("no daemon was started")?;
+        let status = daemon.wait_at_most(PATIENCE)?;
         Ok((status.ok_or("the daemon does not end")?, started.elapsed()))
     }
 }

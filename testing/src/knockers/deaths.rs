@@ -1,11 +1,9 @@
 //! The listener dies in the middle of a sequence, while strangers flood.
 
-use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::Result;
 use crate::script::{Knock, address, packet};
@@ -53,7 +51,7 @@ fn killed(programs: &Programs) -> Result<()> {
             send(&site, client, "8000")?;
             let stage = format!("{}: A: Stage 2", address::number(client, false));
             site.wait_for_line(&stage)?;
-            kill(listener(&site)?, Signal::SIGKILL)?;
+            kill(site.listener()?, Signal::SIGKILL)?;
             send(&site, client, "9000")?;
             site.wait_until("the attempt goes on and opens", PATIENCE, || {
                 site.openings("A") == 1 + death
@@ -85,17 +83,4 @@ fn send(site: &Site, client: u8, port: &str) -> Result<()> {
         source: address::number(client, false),
         ..packet(port)?
     })
-}
-
-/// The only child of the daemon that is not a command: none runs now.
-fn listener(site: &Site) -> Result<Pid> {
-    let keeper = site.process();
-    let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
-    let mut children = children.split_whitespace();
-    let is_listener = |pid: &&str| {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name.starts_with("knockd")
-    };
-    let pid = children.find(is_listener).ok_or("there is no listener")?;
-    Ok(Pid::from_raw(pid.parse()?))
 }
