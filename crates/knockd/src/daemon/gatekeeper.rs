@@ -45,6 +45,8 @@ pub(super) struct Gatekeeper {
     /// When something was last said of it, and how often it was mended without a word since.
     told: Option<Timestamp>,
     untold: u32,
+    /// What is to be said at the next [`Gatekeeper::handle_timeout`].
+    unsaid: Vec<Line>,
     /// What went wrong last, so that it is said once.
     trouble: Option<String>,
     /// How long the system had slept when the gate was last put up.
@@ -96,6 +98,7 @@ impl Gatekeeper {
             mended: None,
             told: None,
             untold: 0,
+            unsaid: Vec::new(),
             trouble: None,
             slept: Duration::ZERO,
         };
@@ -163,15 +166,7 @@ impl Gatekeeper {
         }
         let is_open = self.gate.is_granted(opening.key());
         let until = now.saturating_add(native.open_for);
-        let mut outcome = self.gate.grant(&opening, until, now);
-        // Somebody may have taken the gate away just now: then it is put up first.
-        if let Err(error) = &outcome
-            && (error.is_gone() || matches!(error, GateError::NotGuarded { .. }))
-            && self.put_up(now).is_ok()
-        {
-            self.mended = Some(now);
-            outcome = self.gate.grant(&opening, until, now);
-        }
+        let outcome = self.change(now, |gate| gate.grant(&opening, until, now));
         let services: Vec<_> = native.open.iter().map(ToString::to_string).collect();
         let services = services.join(", ");
         let time = InUnits(native.open_for);
@@ -199,11 +194,10 @@ impl Gatekeeper {
         let (mut count, mut lines) = (0, Vec::new());
         for key in self.gate.grants_of(&closing.door, source) {
             let opening = closing.kill.then(|| self.gate.opening_of(&key)).flatten();
-            match self.gate.revoke(&key, now) {
+            match self.change(now, |gate| gate.revoke(&key, now)) {
                 Ok(true) => count += 1,
                 Ok(false) => {}
-                // The kernel closes it in its time; and if it is gone, it is closed.
-                Err(error) if error.is_gone() => self.check = Some(now),
+                // The kernel closes it in its time.
                 Err(error) => {
                     let text = format!("error: not closed: {error}");
                     let line = Line::of_source(source, &closing.door, "close", &text);
@@ -227,6 +221,28 @@ impl Gatekeeper {
             }
         }
         (count, lines)
+    }
+
+    /// Does `change` at the gate. Somebody may have taken it away just now: then it is put up first,
+    /// so that the change is one of what is then there.
+    fn change<T>(
+        &mut self,
+        now: Timestamp,
+        change: impl Fn(&mut Gate) -> Result<T, GateError>,
+    ) -> Result<T, GateError> {
+        let outcome = change(&mut self.gate);
+        match &outcome {
+            Err(error) if error.is_gone() => {
+                let line = self.mend("something of it is gone", now);
+                self.unsaid.extend(line);
+                if self.trouble.is_some() {
+                    return outcome;
+                }
+            }
+            Err(GateError::NotGuarded { .. }) if self.put_up(now).is_ok() => {}
+            _ => return outcome,
+        }
+        change(&mut self.gate)
     }
 
     /// What to poll for input.
@@ -268,7 +284,8 @@ impl Gatekeeper {
 
     /// Does what is due: says what was closed, and mends the gate.
     pub(super) fn handle_timeout(&mut self, now: Timestamp) -> Vec<Line> {
-        let mut lines: Vec<_> = self.gate.expire(now).iter().map(closed).collect();
+        let mut lines = std::mem::take(&mut self.unsaid);
+        lines.extend(self.gate.expire(now).iter().map(closed));
         lines.extend(self.end_trial(now));
         // The kernel's time-outs stand still while the system sleeps, and ours do not.
         if clock::slept().abs_diff(self.slept) > Duration::from_millis(500) {
@@ -391,6 +408,9 @@ impl Gatekeeper {
         }
         self.trouble = None;
         self.mended = Some(now);
+        if self.said.down || self.plan.is_empty() {
+            return None;
+        }
         let told = self.told.map(|told| told.saturating_add(QUIET));
         if told.is_some_and(|told| told > now) {
             self.untold += 1;
