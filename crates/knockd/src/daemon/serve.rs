@@ -147,12 +147,14 @@ impl Daemon {
 
     /// Takes up what a daemon before this one has left: what it owes, and the gate.
     fn take_up(&mut self) -> Result<(), Failure> {
-        let now = listen::now();
         let doors = Arc::clone(self.doors.now());
         let (owing, owed, lines) = Owing::open(&self.settings.journal, &doors)?;
         self.owing = owing;
         lines.into_iter().for_each(|line| self.log(line));
         self.keeper.raise_next(self.owing.next());
+        // Only now: what is left of a time is counted from when the journal was read, and a disk has
+        // its time too.
+        let now = listen::now();
         self.keeper.recover(owed, now);
         let standing = self.settings.standing.clone();
         if let Some((gatekeeper, lines)) = Gatekeeper::start(&doors, standing, now)? {
