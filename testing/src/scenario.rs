@@ -25,6 +25,14 @@ pub struct Programs {
     pub knock: PathBuf,
 }
 
+impl Programs {
+    /// The administrator's tool, which is built beside the daemon.
+    #[must_use]
+    pub fn knockctl(&self) -> PathBuf {
+        self.knockd.with_file_name("knockctl")
+    }
+}
+
 /// What a scenario does.
 type Run = dyn Fn(&Programs) -> Result<()> + Send + Sync;
 

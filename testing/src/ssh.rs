@@ -50,7 +50,7 @@ impl Sshd {
     }
 }
 
-/// An ssh session that echoes what it is told.
+/// An ssh session with a shell in it.
 #[derive(Debug)]
 pub struct Session {
     ssh: Process,
@@ -81,7 +81,7 @@ impl Session {
                 "-o",
                 "LogLevel=ERROR",
             ])
-            .args(["10.77.0.2", "cat"])
+            .args(["10.77.0.2", "sh"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(site.path("ssh.log"))?);
@@ -103,7 +103,7 @@ impl Session {
     /// If it does.
     pub fn falls_silent(&mut self, site: &Site) -> Result<()> {
         let stdin = self.ssh.stdin.as_mut().ok_or("no standard input")?;
-        writeln!(stdin, "lost")?;
+        writeln!(stdin, "echo lost")?;
         stdin.flush()?;
         site.wait_until(
             "ssh sends again and again in vain",
@@ -121,15 +121,34 @@ impl Session {
     /// # Errors
     /// If it does not.
     pub fn echoes(&mut self, word: &str) -> Result<()> {
-        let stdin = self.ssh.stdin.as_mut().ok_or("no standard input")?;
-        writeln!(stdin, "{word}")?;
-        stdin.flush()?;
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        if line.trim_end() == word {
+        let (status, said) = self.run(&format!("echo {word}"))?;
+        if (status, said.trim_end()) == (0, word) {
             Ok(())
         } else {
-            Err(format!("the session said `{line}` to `{word}`").into())
+            Err(format!("the session said `{said}` to `{word}`").into())
+        }
+    }
+
+    /// Runs a command in the session; its exit status, and what it said.
+    ///
+    /// # Errors
+    /// If the session does not answer.
+    pub fn run(&mut self, command: &str) -> Result<(i32, String)> {
+        const END: &str = "that was all: ";
+        let stdin = self.ssh.stdin.as_mut().ok_or("no standard input")?;
+        writeln!(stdin, "{command} 2>&1; echo \"{END}$?\"")?;
+        stdin.flush()?;
+        let mut said = String::new();
+        loop {
+            let before = said.len();
+            if self.answers.read_line(&mut said)? == 0 {
+                return Err(format!("the session has ended: {said}").into());
+            }
+            if let Some(status) = said.get(before..).and_then(|line| line.strip_prefix(END)) {
+                let status = status.trim_end().parse()?;
+                said.truncate(before);
+                return Ok((status, said));
+            }
         }
     }
 }

@@ -15,6 +15,8 @@ const WAY: Duration = Duration::from_millis(100);
 pub(super) struct Course {
     open: Vec<(Instant, Instant)>,
     either: Vec<(Instant, Instant)>,
+    /// From when on it is open for good.
+    for_good: Option<Instant>,
 }
 
 impl Course {
@@ -49,10 +51,17 @@ impl Course {
         self
     }
 
-    /// When nothing more changes.
+    /// Open from then on, for good.
+    pub(super) fn open_for_good(mut self, from: Instant) -> Self {
+        self.for_good = Some(from);
+        self
+    }
+
+    /// When nothing more changes; what is for good is looked at for a second.
     pub(super) fn end(&self) -> Option<Instant> {
         let all = self.open.iter().chain(&self.either);
-        all.map(|(_, to)| *to).max()
+        let for_good = self.for_good.map(|from| from + LATE);
+        all.map(|(_, to)| *to).chain(for_good).max()
     }
 
     /// What is wrong with what was seen, in milliseconds since `start`.
@@ -62,7 +71,8 @@ impl Course {
                 let mut spans = spans.iter();
                 spans.any(|(from, to)| (*from..=*to).contains(&glance.at))
             };
-            !within(&self.either) && within(&self.open) != glance.open
+            let for_good = self.for_good.is_some_and(|from| from <= glance.at);
+            !within(&self.either) && (for_good || within(&self.open)) != glance.open
         };
         let wrong: Vec<_> = glances.iter().filter(wrong).collect();
         let (first, last) = (wrong.first()?, wrong.last()?);

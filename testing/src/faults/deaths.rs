@@ -186,7 +186,10 @@ fn knock_in_between(programs: &Programs) -> Result<()> {
     scene.kill()?;
     let first = Instant::now();
     let mut knocking = Command::new("bash");
-    knocking.args(["-c", "while :; do : > /dev/tcp/10.77.0.2/7000; sleep 0.005; done"]);
+    knocking.args([
+        "-c",
+        "while :; do : > /dev/tcp/10.77.0.2/7000; sleep 0.005; done",
+    ]);
     let knocking = scene.network.client.spawn(knocking.stderr(Stdio::null()))?;
     scene.start()?;
     drop(knocking);

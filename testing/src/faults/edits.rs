@@ -96,10 +96,8 @@ const EDITS: &[Edit] = &[
     },
     Edit {
         what: "a base chain beside it that drops everything",
-        commands: &[
-            "add chain inet postern early \
-             { type filter hook prerouting priority -200; policy drop; }",
-        ],
+        commands: &["add chain inet postern early \
+             { type filter hook prerouting priority -200; policy drop; }"],
         said: "chains were changed",
         harm: Harm::KeepsOut,
     },
@@ -141,8 +139,10 @@ const EDITS: &[Edit] = &[
     },
     Edit {
         what: "the grant made longer by hours",
-        commands: &["delete element inet postern granted4 { 10.77.0.1 . tcp . 2222 }; \
-             add element inet postern granted4 { 10.77.0.1 . tcp . 2222 timeout 9h }"],
+        commands: &[
+            "delete element inet postern granted4 { 10.77.0.1 . tcp . 2222 }; \
+             add element inet postern granted4 { 10.77.0.1 . tcp . 2222 timeout 9h }",
+        ],
         said: "grants were changed",
         harm: Harm::None,
     },

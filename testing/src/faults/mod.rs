@@ -12,6 +12,7 @@
 //! `CLOCK_BOOTTIME`, `daemon::alarm::tests`; the gate's time-outs are put anew, which the scenarios
 //! about the table try).
 
+mod arm;
 mod course;
 mod deaths;
 mod edits;
@@ -27,6 +28,7 @@ use crate::scenario::Scenario;
 pub fn all() -> Vec<Scenario> {
     // The longest first.
     let mut all = edits::scenarios();
+    all.extend(arm::scenarios());
     all.extend(deaths::scenarios());
     all.extend(gone::scenarios());
     all

@@ -140,7 +140,11 @@ impl Scene {
     /// Once all is over, what both have seen is as it should be.
     pub(super) fn judge(&self, owner: &Course, stranger: &Course) -> Result<()> {
         let ends = [owner.end(), stranger.end()];
-        let end = ends.into_iter().flatten().max().unwrap_or_else(Instant::now);
+        let end = ends
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or_else(Instant::now);
         // And one more glance after the end.
         let end = end.max(Instant::now()) + Duration::from_millis(60);
         self.wait_until("all is seen", PATIENCE * 2, || self.owner.has_seen(end))?;

@@ -72,7 +72,8 @@ impl Session {
 
     /// Whether it is dead: nothing comes back.
     pub(super) fn is_dead(&self) -> Result<()> {
-        self.0.set_read_timeout(Some(Duration::from_millis(1_500)))?;
+        self.0
+            .set_read_timeout(Some(Duration::from_millis(1_500)))?;
         match self.ask() {
             Ok(()) => Err("the session goes on, and should have ended".into()),
             Err(_) => Ok(()),

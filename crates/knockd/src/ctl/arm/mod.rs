@@ -41,7 +41,7 @@ pub struct Options {
 }
 
 /// The shortest and the longest trial.
-const SHORTEST: Duration = Duration::from_secs(10);
+const SHORTEST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -60,7 +60,7 @@ fn time(text: &str) -> Result<Duration, String> {
     if (SHORTEST..=LONGEST).contains(&time) {
         Ok(time)
     } else {
-        Err("a trial lasts from 10s to 24h".into())
+        Err("a trial lasts from 2s to 24h".into())
     }
 }
 
@@ -194,13 +194,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trial_lasts_from_ten_seconds_to_a_day() {
+    fn a_trial_lasts_from_two_seconds_to_a_day() {
         assert_eq!(time("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(time("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(time("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(time("2s"), Ok(Duration::from_secs(2)));
         assert_eq!(time("24h"), Ok(Duration::from_secs(86_400)));
         for text in [
-            "9s",
+            "1s",
             "25h",
             "",
             "m",
