@@ -15,9 +15,14 @@
 mod arm;
 mod course;
 mod deaths;
+mod doors;
 mod edits;
 mod eye;
 mod gone;
+mod hits;
+mod owing;
+mod refusals;
+mod reloads;
 mod scene;
 mod service;
 
@@ -29,7 +34,11 @@ pub fn all() -> Vec<Scenario> {
     // The longest first.
     let mut all = edits::scenarios();
     all.extend(arm::scenarios());
+    all.extend(owing::scenarios());
     all.extend(deaths::scenarios());
+    all.extend(doors::scenarios());
+    all.extend(reloads::scenarios());
     all.extend(gone::scenarios());
+    all.extend(refusals::scenarios());
     all
 }

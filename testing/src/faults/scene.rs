@@ -124,14 +124,6 @@ impl Scene {
         Session::new(&self.network.client, owner(), service_at())
     }
 
-    /// Waits until a glance of the owner that began after now is `open` or not; when.
-    pub(super) fn wait_for(&self, open: bool) -> Result<Instant> {
-        let now = Instant::now();
-        let what = if open { "it opens" } else { "it closes" };
-        self.wait_until(what, PATIENCE, || self.owner.first(open, now).is_some())?;
-        Ok(self.owner.first(open, now).unwrap_or(now))
-    }
-
     /// The first time since `from` that the owner saw it open or closed, if ever.
     pub(super) fn first(&self, open: bool, from: Instant) -> Option<Instant> {
         self.owner.first(open, from)
@@ -145,8 +137,8 @@ impl Scene {
             .flatten()
             .max()
             .unwrap_or_else(Instant::now);
-        // And one more glance after the end.
-        let end = end.max(Instant::now()) + Duration::from_millis(60);
+        // And some glances after the end.
+        let end = end.max(Instant::now()) + Duration::from_millis(500);
         self.wait_until("all is seen", PATIENCE * 2, || self.owner.has_seen(end))?;
         for (who, eye, course) in [
             ("the owner", &self.owner, owner),
