@@ -20,7 +20,9 @@ mod edits;
 mod eye;
 mod gone;
 mod hits;
+mod journals;
 mod owing;
+mod reboots;
 mod refusals;
 mod reloads;
 mod scene;
@@ -38,6 +40,8 @@ pub fn all() -> Vec<Scenario> {
     all.extend(deaths::scenarios());
     all.extend(doors::scenarios());
     all.extend(reloads::scenarios());
+    all.extend(journals::scenarios());
+    all.extend(reboots::scenarios());
     all.extend(gone::scenarios());
     all.extend(refusals::scenarios());
     all
