@@ -11,7 +11,7 @@ use crate::script::packet;
 use crate::ssh;
 
 use super::course::{Course, LATE};
-use super::scene::Scene;
+use super::scene::{PATIENCE, Scene};
 
 const DOOR: &str = "
 [A]
@@ -83,6 +83,13 @@ fn knockctl(scene: &Scene, programs: &Programs, words: &str) -> Result<String> {
     }
 }
 
+/// Waits until a glance of the owner that began after now is `open` or not.
+fn wait_for(scene: &Scene, open: bool) -> Result<()> {
+    let now = Instant::now();
+    let what = if open { "it opens" } else { "it closes" };
+    scene.wait_until(what, PATIENCE, || scene.first(open, now).is_some())
+}
+
 /// Begins a trial; from when to when it began.
 fn arm(scene: &Scene, programs: &Programs) -> Result<(Instant, Instant)> {
     let from = Instant::now();
@@ -102,7 +109,7 @@ fn judge_trial(scene: &Scene, begin: Instant, (from, to): (Instant, Instant)) ->
 
 fn alone(programs: &Programs) -> Result<()> {
     let mut scene = Scene::prepare(programs, DOOR)?;
-    scene.wait_for(true)?;
+    wait_for(&scene, true)?;
     scene.begin();
     let begin = Instant::now();
     let session = scene.session()?;
@@ -118,7 +125,7 @@ fn with_daemon(programs: &Programs) -> Result<Scene> {
     arm(&scene, programs)?;
     knockctl(&scene, programs, "arm --cancel")?;
     scene.start()?;
-    scene.wait_for(true)?;
+    wait_for(&scene, true)?;
     scene.begin();
     Ok(scene)
 }
@@ -164,23 +171,23 @@ fn reboot(programs: &Programs) -> Result<()> {
     scene.server_must("nft flush ruleset")?;
     let said = knockctl(&scene, programs, "gate up")?;
     scene.require(said.contains("NOT guarded"), || said.clone())?;
-    scene.wait_for(true)?;
+    wait_for(&scene, true)?;
     scene.start()?;
     scene.wait_for_line("NOT guarded, after a trial without a confirmation, are tcp/2222")?;
-    scene.wait_for(true)?;
+    wait_for(&scene, true)?;
     // Another trial begins anew, and is no worse for the one before.
     arm(&scene, programs)?;
-    scene.wait_for(false)?;
-    scene.wait_for(true)?;
+    wait_for(&scene, false)?;
+    wait_for(&scene, true)?;
     Ok(())
 }
 
 fn canceled(programs: &Programs) -> Result<()> {
     let scene = with_daemon(programs)?;
     knockctl(&scene, programs, "arm --for 1h")?;
-    scene.wait_for(false)?;
+    wait_for(&scene, false)?;
     knockctl(&scene, programs, "arm --cancel")?;
-    scene.wait_for(true)?;
+    wait_for(&scene, true)?;
     let said = knockctl(&scene, programs, "gate show")?;
     scene.require(said.contains("NOT guarded:\n  tcp/2222"), || said.clone())
 }
@@ -223,18 +230,18 @@ fn confirmed(programs: &Programs) -> Result<()> {
 
 fn down_and_started(programs: &Programs) -> Result<()> {
     let mut scene = Scene::new(programs, DOOR)?;
-    scene.wait_for(false)?;
+    wait_for(&scene, false)?;
     knockctl(&scene, programs, "gate down")?;
-    scene.wait_for(true)?;
+    wait_for(&scene, true)?;
     scene.wait_for_line("the gate is down (knockctl gate down)")?;
     scene.reload()?;
-    scene.wait_for(true)?;
+    wait_for(&scene, true)?;
     scene.knock("7000")?;
     scene.wait_for_line("error: nothing was opened: the gate is down")?;
     scene.kill()?;
     scene.start()?;
     scene.wait_for_line("the gate was down (knockctl gate down), and is put up again")?;
-    scene.wait_for(false).map(drop)
+    wait_for(&scene, false)
 }
 
 fn down_and_up(programs: &Programs) -> Result<()> {
