@@ -42,39 +42,42 @@ fn references(text: &str) -> BTreeSet<(&str, &str)> {
 }
 
 /// Where the Rust tests of a prefix are; other prefixes are files of cases.
-fn sources(prefix: &str) -> Option<&'static str> {
-    Some(match prefix {
-        "config" => "crates/knock-core/src/config",
-        "engine" => "crates/knock-core/src/engine",
-        "filter" => "crates/knock-core/src/filter",
-        "log" => "crates/knockd/src/log",
-        "listen" => "crates/knockd/tests/listen",
-        "daemon" => "crates/knockd/tests/daemon",
-        "cli" => "crates/knockd/src",
-        "step" => "crates/knock/src",
-        "wire" => "crates/knock/tests/wire",
-        "check" => "crates/knockd/tests",
-        _ => return None,
-    })
+fn sources(prefix: &str) -> &'static [&'static str] {
+    match prefix {
+        "config" => &["crates/knock-core/src/config"],
+        "engine" => &["crates/knock-core/src/engine"],
+        "filter" => &["crates/knock-core/src/filter"],
+        "log" => &["crates/knockd/src/log"],
+        "listen" => &["crates/knockd/tests/listen"],
+        "daemon" => &["crates/knockd/tests/daemon"],
+        "keeper" => &["crates/knockd/src/keeper"],
+        "gate" => &["crates/knockd/src/gate", "crates/knockd/tests/gate"],
+        "journal" => &["crates/knockd/src/journal", "crates/knockd/tests/journal.rs"],
+        "firewall" => &["crates/knockd/tests/firewall"],
+        "cli" => &["crates/knockd/src"],
+        "step" => &["crates/knock/src"],
+        "wire" => &["crates/knock/tests/wire"],
+        "check" => &["crates/knockd/tests"],
+        _ => &[],
+    }
 }
 
-fn text_below(directory: &Path) -> String {
-    let mut text = String::new();
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            text.push_str(&text_below(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            text.push_str(&fs::read_to_string(&path).unwrap_or_default());
-        }
+/// The text of a file of Rust, or of all those below a folder.
+fn text_below(path: &Path) -> String {
+    if path.extension().is_some_and(|extension| extension == "rs") {
+        return fs::read_to_string(path).unwrap_or_default();
     }
-    text
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| text_below(&entry.path())).collect()
 }
 
 fn exists(prefix: &str, name: &str) -> bool {
-    if let Some(directory) = sources(prefix) {
-        let text = text_below(&root().join(directory));
-        return text.contains(&format!("fn {name}()")) || text.contains(&format!("\"{name}\""));
+    let sources = sources(prefix);
+    if !sources.is_empty() {
+        let texts = sources.iter().map(|path| text_below(&root().join(path)));
+        let text: String = texts.collect();
+        // A property takes arguments, and a case that is data has its name as text.
+        return text.contains(&format!("fn {name}(")) || text.contains(&format!("\"{name}\""));
     }
     let cases = root().join(format!("testing/cases/{prefix}.toml"));
     let text = fs::read_to_string(cases).unwrap_or_default();
