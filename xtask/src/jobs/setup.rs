@@ -24,12 +24,7 @@ const NEEDED: [(&str, &str); 15] = [
 /// Installs what is missing where that is allowed: as root, or in CI. Anywhere else one line
 /// says what to install.
 pub(crate) fn run() -> Outcome {
-    ensure(|_| true)
-}
-
-/// As [`run`], for the programs that `are_needed` alone.
-pub(crate) fn ensure(are_needed: impl Fn(&str) -> bool) -> Outcome {
-    let missing = missing(&are_needed);
+    let missing = missing();
     if missing.is_empty() {
         return Ok(());
     }
@@ -48,7 +43,7 @@ pub(crate) fn ensure(are_needed: impl Fn(&str) -> bool) -> Outcome {
     let mut words = vec!["install", "-qq", "--no-install-recommends"];
     words.extend(missing);
     run_apt(&words)?;
-    match self::missing(&are_needed).join(" ") {
+    match self::missing().join(" ") {
         still if still.is_empty() => Ok(()),
         still => Err(Failure::Said(format!(
             "still missing after their installation: {still}"
@@ -57,10 +52,10 @@ pub(crate) fn ensure(are_needed: impl Fn(&str) -> bool) -> Outcome {
 }
 
 /// The packages whose programs are not there, each once.
-fn missing(are_needed: impl Fn(&str) -> bool) -> Vec<&'static str> {
+fn missing() -> Vec<&'static str> {
     let mut packages: Vec<_> = NEEDED
         .iter()
-        .filter(|(program, _)| are_needed(program) && !is_installed(program))
+        .filter(|(program, _)| !is_installed(program))
         .map(|(_, package)| *package)
         .collect();
     packages.dedup();

@@ -6,10 +6,19 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::{TryError, programs};
+use crate::gate::MARK;
 use crate::lab::Host;
 
+/// Which tool the commands use. (A rule that accepts cannot overrule one that drops in another
+/// table, so the two must not be mixed.)
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) enum Tool {
+    Nft,
+    Iptables,
+}
+
 /// Drops by default; keeps what is established; lets those in who are in the set `knocked`.
-pub(super) const NFT: &str = "\
+const NFT: &str = "\
 table inet filter {
     set knocked { type ipv4_addr; }
     chain input {
@@ -18,21 +27,35 @@ table inet filter {
         ct state established,related accept
         meta l4proto { icmp, ipv6-icmp } accept
         ip saddr @knocked tcp dport 22 accept
+        GATE
     }
 }
 ";
 
-/// The same for commands that add rules with iptables. (A rule that accepts cannot overrule one
-/// that drops in another table, so the two must not be mixed.)
-pub(super) const IPTABLES: &str = "\
+/// The same for commands that add rules with iptables.
+const IPTABLES: &str = "\
 *filter
 :INPUT DROP [0:0]
 :FORWARD DROP [0:0]
 :OUTPUT ACCEPT [0:0]
 -A INPUT -i lo -j ACCEPT
 -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+GATE
 COMMIT
 ";
+
+/// A firewall that drops by default, of the kind that the commands change. With `gate` it admits
+/// what `open` has opened, by the line that `docs/guide/your-firewall.md` has for it.
+pub(super) fn dropping(tool: Tool, gate: bool) -> String {
+    let (ruleset, admit) = match tool {
+        Tool::Nft => (NFT, format!("ct mark and {MARK:#x} == {MARK:#x} accept")),
+        Tool::Iptables => (
+            IPTABLES,
+            format!("-A INPUT -m connmark --mark {MARK:#x}/{MARK:#x} -j ACCEPT"),
+        ),
+    };
+    ruleset.replace("GATE", if gate { &admit } else { "" })
+}
 
 /// Longer than loading a ruleset takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,9 +1,11 @@
 //! `knockctl try`: a knock that opens a port, for real, where it can hurt nobody.
 //!
-//! Two hosts in throw-away network namespaces, a real kernel firewall, our `knockd` on one and our
-//! `knock` on the other. Every line that begins with `ok` or `FAILED` is the result of a check
+//! Two hosts in throw-away network namespaces, the kernel's own packet filter, our `knockd` on one
+//! and our `knock` on the other. No other program is needed but what the user's own configuration
+//! runs. Every line that begins with `ok` or `FAILED` is the result of a check
 //! that was just made.
 
+mod aim;
 mod firewall;
 mod log_tail;
 mod own;
@@ -13,6 +15,7 @@ mod programs;
 mod sample;
 mod stage;
 mod story;
+mod visit;
 
 use std::fmt;
 use std::io;
@@ -86,7 +89,7 @@ pub fn run(options: &Options) -> ExitCode {
     }
 }
 
-/// The sample's commands are known; the user's run without power over anything outside.
+/// The sample runs no command; the user's are run without power over anything outside.
 fn tell(options: &Options, story: &Story) -> Result<(), TryError> {
     match &options.config {
         None => {

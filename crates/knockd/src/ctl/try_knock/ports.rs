@@ -14,8 +14,8 @@ const BEFORE_PORT: [&str; 6] = [
     "port",
 ];
 
-/// The most ports of one command that are looked at.
-const MOST: usize = 8;
+/// The most ports of one command, or of one door's `open`, that are looked at.
+pub(super) const MOST: usize = 8;
 
 /// The TCP ports that `command` names, in their order: `--dport 22`, `tcp dport { 22, 443 }`,
 /// `--dports 22,http`. Empty if it names none, or is about UDP.

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use knock_core::sequence::Protocol;
 use socket2::{Domain, Socket, Type};
 
 use super::TryError;
@@ -14,18 +15,46 @@ use crate::lab::Host;
 /// What the service says to whoever reaches it.
 pub(super) const BANNER: &str = "hello from behind the door";
 
-/// Starts a service at `address` of `host` that greets with [`BANNER`] and then sends back what it
-/// gets. It ends with this process.
-pub(super) fn serve(host: &Host, address: SocketAddr) -> Result<(), TryError> {
-    let listener = host
-        .run(|| TcpListener::bind(address))?
-        .map_err(|error| TryError::Io("listen", error))?;
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // A client that goes away early is its own affair.
-            thread::spawn(move || greet(stream).ok());
+/// Where a service is.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) struct Spot {
+    pub(super) protocol: Protocol,
+    pub(super) at: SocketAddr,
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} port {}", self.protocol, self.at.port())
+    }
+}
+
+/// Starts a service at `spot` of `host` that greets with [`BANNER`]: over TCP who connects, and then
+/// sends back what it gets; over UDP whoever sends something. It ends with this process.
+pub(super) fn serve(host: &Host, spot: Spot) -> Result<(), TryError> {
+    let error = |error| TryError::Io("listen", error);
+    match spot.protocol {
+        Protocol::Tcp => {
+            let listener = host.run(|| TcpListener::bind(spot.at))?.map_err(error)?;
+            thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    // A client that goes away early is its own affair.
+                    thread::spawn(move || greet(stream).ok());
+                }
+            });
         }
-    });
+        Protocol::Udp => {
+            let socket = host.run(|| UdpSocket::bind(spot.at))?.map_err(error)?;
+            thread::spawn(move || {
+                let mut question = [0; 16];
+                // An error is about a client that is gone.
+                loop {
+                    if let Ok((_, client)) = socket.recv_from(&mut question) {
+                        socket.send_to(BANNER.as_bytes(), client).ok();
+                    }
+                }
+            });
+        }
+    }
     Ok(())
 }
 
@@ -38,8 +67,8 @@ fn greet(mut stream: TcpStream) -> io::Result<()> {
 /// What came of an attempt to connect.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// The service has greeted.
-    Open(TcpStream, Duration),
+    /// The service has greeted; over TCP, on a connection that stands.
+    Open(Option<TcpStream>, Duration),
     /// The host has refused: nothing listens, or a firewall rejects.
     Refused,
     /// No answer at all, as from a firewall that drops.
@@ -62,21 +91,25 @@ impl fmt::Display for Answer {
     }
 }
 
-/// Connects from the address `from` of `host` to `to` and waits for the greeting.
+/// Asks from the address `from` of `host` for the greeting at `to`.
 pub(super) fn connect(
     host: &Host,
     from: IpAddr,
-    to: SocketAddr,
+    to: Spot,
     patience: Duration,
 ) -> Result<Answer, TryError> {
     let start = Instant::now();
-    let stream = host.run(|| -> io::Result<TcpStream> {
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-        socket.bind(&SocketAddr::new(from, 0).into())?;
-        socket.connect_timeout(&to.into(), patience)?;
-        Ok(socket.into())
-    })?;
-    match stream.and_then(|stream| greeted(stream, patience)) {
+    let from = SocketAddr::new(from, 0);
+    let greeting = match to.protocol {
+        Protocol::Tcp => {
+            let stream = host.run(|| dial(from, to.at, patience))?;
+            stream
+                .and_then(|stream| greeted(stream, patience))
+                .map(Some)
+        }
+        Protocol::Udp => host.run(|| ask(from, to.at, patience))?.map(|()| None),
+    };
+    match greeting {
         Ok(stream) => Ok(Answer::Open(stream, start.elapsed())),
         Err(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused => Ok(Answer::Refused),
@@ -88,17 +121,38 @@ pub(super) fn connect(
     }
 }
 
+fn dial(from: SocketAddr, to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.bind(&from.into())?;
+    socket.connect_timeout(&to.into(), patience)?;
+    Ok(socket.into())
+}
+
+fn ask(from: SocketAddr, to: SocketAddr, patience: Duration) -> io::Result<()> {
+    let socket = UdpSocket::bind(from)?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.send(b"?")?;
+    let mut answer = [0; 64];
+    let length = socket.recv(&mut answer)?;
+    expect(&String::from_utf8_lossy(
+        answer.get(..length).unwrap_or_default(),
+    ))
+}
+
 fn greeted(stream: TcpStream, patience: Duration) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(patience))?;
     let mut line = String::new();
     BufReader::new(&stream).take(256).read_line(&mut line)?;
+    expect(&line).map(|()| stream)
+}
+
+fn expect(line: &str) -> io::Result<()> {
     if line.trim_end() == BANNER {
-        Ok(stream)
-    } else {
-        Err(io::Error::other(format!(
-            "an unexpected greeting: {line:?}"
-        )))
+        return Ok(());
     }
+    let text = format!("an unexpected greeting: {line:?}");
+    Err(io::Error::other(text))
 }
 
 /// Whether an established connection still carries bytes there and back.

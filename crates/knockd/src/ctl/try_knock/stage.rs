@@ -3,27 +3,57 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::log_tail::LogTail;
-use super::probe::{self, Answer};
+use super::probe::{self, Answer, Spot};
 use super::story::Story;
 use super::{Options, TryError, programs};
-use crate::lab::{Host, Process};
+use crate::lab::{Host, LabError, Process};
 
-/// Who knocks.
-pub(super) const KNOCKER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
+/// The addresses of one version of IP.
+#[derive(Debug)]
+pub(super) struct Family {
+    /// Who knocks.
+    pub(super) knocker: IpAddr,
+    /// Who does not.
+    pub(super) stranger: IpAddr,
+    /// Where the daemon is.
+    pub(super) server: IpAddr,
+    bits: u8,
+}
+
+pub(super) const V4: Family = Family {
+    knocker: IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1)),
+    stranger: IpAddr::V4(Ipv4Addr::new(10, 77, 0, 99)),
+    server: IpAddr::V4(Ipv4Addr::new(10, 77, 0, 2)),
+    bits: 24,
+};
+
+pub(super) const V6: Family = Family {
+    knocker: IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1)),
+    stranger: IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x99)),
+    server: IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2)),
+    bits: 64,
+};
+
+/// Who knocks, where a story is told over IPv4 alone.
+pub(super) const KNOCKER: IpAddr = V4.knocker;
 /// Who does not.
-pub(super) const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 99));
+pub(super) const STRANGER: IpAddr = V4.stranger;
 /// Where the daemon is.
-pub(super) const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 2));
+pub(super) const SERVER: IpAddr = V4.server;
 /// The server's interface.
 pub(super) const INTERFACE: &str = "eth0";
+
+/// Between two attempts to connect, while a port is waited for.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long silence must last to count as closed.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -33,21 +63,23 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How a port should be.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(super) enum Expect {
+    /// Open, at the first attempt.
+    Open,
     /// Closed, at the first attempt.
     Closed,
-    /// Open, once the command that the log has announced has ended.
+    /// Open, once what the log has announced is done.
     Opened,
-    /// Closed, once the command that the log has announced has ended.
+    /// Closed, once what the log has announced is done.
     ClosedAgain,
 }
 
 impl Expect {
     const fn holds(self, answer: &Answer) -> bool {
-        answer.is_open() == matches!(self, Self::Opened)
+        answer.is_open() == matches!(self, Self::Open | Self::Opened)
     }
 
-    fn may_take_a_moment(self) -> bool {
-        self != Self::Closed
+    const fn may_take_a_moment(self) -> bool {
+        matches!(self, Self::Opened | Self::ClosedAgain)
     }
 }
 
@@ -56,8 +88,9 @@ pub(super) struct Stage<'a> {
     pub(super) story: &'a Story,
     pub(super) client: Host,
     pub(super) server: Host,
+    has_ipv6: bool,
     log: LogTail,
-    /// The lines of the log that have been quoted.
+    /// The lines of the log that have been quoted since the last step of the story.
     quoted: Vec<String>,
     directory: PathBuf,
     knockd: PathBuf,
@@ -80,20 +113,25 @@ impl<'a> Stage<'a> {
         let log = log.map_or_else(|| directory.join("knockd.log"), Path::to_owned);
         let (client, server) = (Host::new("client")?, Host::new("server")?);
         client.connect("eth0", &server, INTERFACE)?;
-        for address in [KNOCKER, STRANGER] {
-            client.add_address("eth0", &format!("{address}/24"))?;
-        }
-        server.add_address(INTERFACE, &format!("{SERVER}/24"))?;
+        give_addresses(&client, &server, &V4)?;
+        // A kernel without IPv6 has no use for its addresses.
+        let has_ipv6 = give_addresses(&client, &server, &V6).is_ok();
         Ok(Self {
             story,
             client,
             server,
+            has_ipv6,
             log: LogTail::new(&log),
             quoted: Vec::new(),
             directory,
             knockd,
             knock,
         })
+    }
+
+    /// Whether the hosts have addresses of [`V6`] too.
+    pub(super) const fn has_ipv6(&self) -> bool {
+        self.has_ipv6
     }
 
     /// Starts the daemon with the configuration `config`, told as `shown`.
@@ -111,9 +149,30 @@ impl<'a> Stage<'a> {
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         self.story.command("server", shown);
-        let daemon = self.server.spawn(&mut command)?;
-        self.log_until("starting up, listening on ")?;
+        let mut daemon = self.server.spawn(&mut command)?;
+        let io = |error| TryError::Io("wait for the daemon", error);
+        let deadline = Instant::now() + PATIENCE;
+        let up = |line: &str| line.contains("starting up, listening on ");
+        while !self.log_within(PAUSE, up)? {
+            if let Some(status) = daemon.wait_at_most(Duration::ZERO).map_err(io)? {
+                return Err(TryError::Refused(format!("knockd has ended: {status}")));
+            }
+            if Instant::now() >= deadline {
+                let seen = format!("not within {} s", PATIENCE.as_secs());
+                self.story.check(false, "the daemon starts", seen);
+                break;
+            }
+        }
         Ok(daemon)
+    }
+
+    /// The line that makes a configuration keep what the daemon remembers in a place that is thrown
+    /// away: what is open and owed, and what an administrator has said of the gate.
+    pub(super) fn state(&self) -> String {
+        format!(
+            "\n[options]\n    journal = {}\n",
+            self.directory.join("journal").display()
+        )
     }
 
     /// Knocks from the first address, with arguments as the client takes them.
@@ -158,27 +217,42 @@ impl<'a> Stage<'a> {
             .map_err(|error| TryError::Io("read the log", error))
     }
 
-    /// The lines of the log that have been quoted since this was last called.
+    /// As [`Stage::log_within`], but a line that has been quoted in this step of the story counts.
+    pub(super) fn log_said(
+        &mut self,
+        limit: Duration,
+        mut wanted: impl FnMut(&str) -> bool,
+    ) -> Result<bool, TryError> {
+        if self.quoted.iter().any(|line| wanted(line)) {
+            return Ok(true);
+        }
+        self.log_within(limit, wanted)
+    }
+
+    /// The lines of the log that have been quoted in this step of the story; the next one begins.
     pub(super) fn take_quoted(&mut self) -> Vec<String> {
         std::mem::take(&mut self.quoted)
     }
 
-    /// One attempt to connect.
-    pub(super) fn connect(&self, from: IpAddr, to: SocketAddr) -> Result<Answer, TryError> {
-        probe::connect(&self.client, from, to, SILENCE)
+    /// One attempt to connect; what the log says meanwhile is quoted.
+    pub(super) fn connect(&mut self, from: IpAddr, to: Spot) -> Result<Answer, TryError> {
+        let answer = probe::connect(&self.client, from, to, SILENCE)?;
+        self.log_within(Duration::ZERO, |_| false)?;
+        Ok(answer)
     }
 
     /// Checks whether a service can be reached from an address.
     pub(super) fn reach(
-        &self,
+        &mut self,
         claim: &str,
         from: IpAddr,
-        to: SocketAddr,
+        to: Spot,
         expect: Expect,
     ) -> Result<Answer, TryError> {
         let deadline = Instant::now() + PATIENCE;
         let mut answer = self.connect(from, to)?;
         while !expect.holds(&answer) && expect.may_take_a_moment() && Instant::now() < deadline {
+            thread::sleep(PAUSE);
             answer = self.connect(from, to)?;
         }
         let holds = expect.holds(&answer);
@@ -187,13 +261,53 @@ impl<'a> Stage<'a> {
         Ok(answer)
     }
 
+    /// Checks that a service that was opened at `opened` closes by itself.
+    pub(super) fn closes(
+        &mut self,
+        claim: &str,
+        from: IpAddr,
+        to: Spot,
+        opened: Instant,
+    ) -> Result<(), TryError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = opened.elapsed();
+        let mut answer = self.connect(from, to)?;
+        while answer.is_open() && Instant::now() < deadline {
+            thread::sleep(PAUSE);
+            seen = opened.elapsed();
+            answer = self.connect(from, to)?;
+        }
+        let seen = format!("after {:.1} s, then {answer}", seen.as_secs_f32());
+        self.story
+            .check(!answer.is_open(), format_args!("{claim} ({from})"), seen);
+        Ok(())
+    }
+
     /// Stops the daemon, takes everything down, and checks that nothing is left.
     pub(super) fn end(mut self, mut daemon: Process) -> Result<(), TryError> {
         self.stop(&mut daemon)?;
         drop(daemon);
+        self.leave()
+    }
+
+    /// Takes everything down, and checks that nothing is left.
+    pub(super) fn leave(self) -> Result<(), TryError> {
         let (story, directory) = (self.story, self.directory.clone());
         drop(self);
         nothing_left(story, &directory).map_err(|e| TryError::Io("look for what is left", e))
+    }
+
+    /// Kills the daemon, which cannot even notice.
+    pub(super) fn kill(&self, mut daemon: Process) -> Result<(), TryError> {
+        // The oldest is the one that was started; its listener ends with it.
+        self.story.command("server", "pkill -KILL -o knockd");
+        let io = |error| TryError::Io("kill the daemon", error);
+        daemon.signal(Signal::KILL).map_err(io)?;
+        let status = daemon.wait_at_most(PATIENCE).map_err(io)?;
+        let seen = status.map_or("it lives".to_owned(), |status| status.to_string());
+        self.story
+            .check(status.is_some(), "the daemon is gone", seen);
+        Ok(())
     }
 
     fn stop(&mut self, daemon: &mut Process) -> Result<(), TryError> {
@@ -215,6 +329,20 @@ impl<'a> Stage<'a> {
     }
 }
 
+fn give_addresses(client: &Host, server: &Host, family: &Family) -> Result<(), LabError> {
+    let bits = family.bits;
+    // Who does not say from where it sends does so from the address that was added first over IPv4,
+    // and from the one that was added last over IPv6.
+    let mut addresses = [family.knocker, family.stranger];
+    if family.server.is_ipv6() {
+        addresses.reverse();
+    }
+    for address in addresses {
+        client.add_address("eth0", &format!("{address}/{bits}"))?;
+    }
+    server.add_address(INTERFACE, &format!("{}/{bits}", family.server))
+}
+
 /// Checks that of all processes only ours are left, and no file.
 fn nothing_left(story: &Story, directory: &Path) -> io::Result<()> {
     fs::remove_dir_all(directory)?;
@@ -229,7 +357,7 @@ fn nothing_left(story: &Story, directory: &Path) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let mut others = others(own)?;
     while others > 0 && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
         others = self::others(own)?;
     }
     let seen = format!("{others} processes, 0 files");
