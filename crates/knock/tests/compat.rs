@@ -52,7 +52,10 @@ fn sources(prefix: &str) -> &'static [&'static str] {
         "daemon" => &["crates/knockd/tests/daemon"],
         "keeper" => &["crates/knockd/src/keeper"],
         "gate" => &["crates/knockd/src/gate", "crates/knockd/tests/gate"],
-        "journal" => &["crates/knockd/src/journal", "crates/knockd/tests/journal.rs"],
+        "journal" => &[
+            "crates/knockd/src/journal",
+            "crates/knockd/tests/journal.rs",
+        ],
         "firewall" => &["crates/knockd/tests/firewall"],
         "cli" => &["crates/knockd/src"],
         "step" => &["crates/knock/src"],
