@@ -1,0 +1,14 @@
+//! What this protocol takes over from OpenSSH: keys, signatures and certificates as bytes.
+//!
+//! [`verify`](mod@verify) is the only place that knows which crate does the arithmetic.
+
+pub(crate) mod base64;
+pub mod certificate;
+pub mod key;
+pub mod signature;
+pub mod sshsig;
+mod verify;
+
+pub use certificate::{BadCertificate, Certificate};
+pub use key::{BadKey, KeyType, PublicKey};
+pub use signature::{Algorithm, BadSignature, Fido, Signature};
