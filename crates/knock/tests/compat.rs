@@ -61,6 +61,7 @@ fn sources(prefix: &str) -> &'static [&'static str] {
         "step" => &["crates/knock/src"],
         "wire" => &["crates/knock/tests/wire"],
         "check" => &["crates/knockd/tests"],
+        "try" => &["crates/knockd/tests/try.rs"],
         _ => &[],
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Gatekeeper {
     standing: Standing,
     plan: Plan,
     said: Said,
-    _hold: Hold,
+    hold: Hold,
     /// When to look whether the gate is as it should be.
     check: Option<Timestamp>,
     /// Since when nothing was mended.
@@ -93,7 +93,7 @@ impl Gatekeeper {
             standing,
             plan,
             said: Said::default(),
-            _hold: hold,
+            hold,
             check: None,
             mended: None,
             told: None,
@@ -246,8 +246,8 @@ impl Gatekeeper {
     }
 
     /// What to poll for input.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.watch.as_fd()
+    pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.watch.as_fd()).chain(self.hold.fd())
     }
 
     /// When [`Gatekeeper::handle_timeout`] has something to do.
@@ -262,6 +262,7 @@ impl Gatekeeper {
 
     /// Hears what the kernel says of changes.
     pub(super) fn handle_readable(&mut self, now: Timestamp) {
+        self.hold.show_out();
         let changed = match self.watch.handle_readable() {
             Ok(Changes::None) => return,
             Ok(Changes::Foreign | Changes::Lost) => true,

@@ -216,7 +216,7 @@ impl Daemon {
         ];
         self.alarm.set(due.into_iter().flatten().min())?;
         let own = [self.signals.get_read().as_fd(), self.alarm.as_fd()];
-        let gate = self.gatekeeper.as_ref().map(Gatekeeper::fd);
+        let gate = self.gatekeeper.iter().flat_map(Gatekeeper::fds);
         let sources = own.into_iter().chain(self.scribe.fd()).chain(gate);
         let mut fds: Vec<_> = sources
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))

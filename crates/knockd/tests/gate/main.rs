@@ -3,6 +3,7 @@
 
 mod damage;
 mod figures;
+mod hold;
 mod net;
 mod text;
 mod traffic;
@@ -23,7 +24,13 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    let groups = [text::CASES, traffic::CASES, damage::CASES, figures::CASES];
+    let groups = [
+        text::CASES,
+        traffic::CASES,
+        damage::CASES,
+        hold::CASES,
+        figures::CASES,
+    ];
     let trials = groups.concat().into_iter().map(trial).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
