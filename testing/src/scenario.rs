@@ -129,8 +129,8 @@ struct Options {
     #[arg(long)]
     list: bool,
     /// Scenarios that run at the same time
-    #[arg(long, short, default_value_t = 8)]
-    lanes: usize,
+    #[arg(long, short)]
+    lanes: Option<usize>,
     /// The daemon; ours, built first, if not given
     #[arg(long)]
     knockd: Option<PathBuf>,
@@ -139,9 +139,10 @@ struct Options {
     knock: Option<PathBuf>,
 }
 
-/// The program that runs `scenarios`, as its command line says.
-pub fn main(about: &'static str, scenarios: Vec<Scenario>) -> ExitCode {
-    match run(about, scenarios) {
+/// The program that runs `scenarios`, as its command line says; in so many `lanes` if that says
+/// nothing.
+pub fn main(about: &'static str, lanes: usize, scenarios: Vec<Scenario>) -> ExitCode {
+    match run(about, lanes, scenarios) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -151,7 +152,7 @@ pub fn main(about: &'static str, scenarios: Vec<Scenario>) -> ExitCode {
     }
 }
 
-fn run(about: &'static str, mut scenarios: Vec<Scenario>) -> Result<bool> {
+fn run(about: &'static str, lanes: usize, mut scenarios: Vec<Scenario>) -> Result<bool> {
     let matches = Options::command().about(about).get_matches();
     let options = Options::from_arg_matches(&matches)?;
     if let Some(text) = &options.filter {
@@ -189,7 +190,7 @@ fn run(about: &'static str, mut scenarios: Vec<Scenario>) -> Result<bool> {
         }
     };
     thread::scope(|scope| {
-        for _ in 0..options.lanes {
+        for _ in 0..options.lanes.unwrap_or(lanes) {
             scope.spawn(work);
         }
     });

@@ -50,6 +50,12 @@ enum Job {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Deaths, damage and bad moments while doors are open
+    Faults {
+        /// Passed on to the test bed; `--help` for its own options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run every fuzz target for a while
     Fuzz {
         /// Seconds for each target
@@ -97,6 +103,7 @@ fn perform(job: Job) -> Outcome {
         Job::Compliance { arguments } => jobs::bed::run("compliance", &arguments),
         Job::Differential { arguments } => jobs::bed::run("differential", &arguments),
         Job::Knockers { arguments } => jobs::bed::run("knockers", &arguments),
+        Job::Faults { arguments } => jobs::bed::run("faults", &arguments),
         Job::Fuzz { seconds, target } => jobs::fuzz::run(seconds, target.as_deref()),
         Job::Bench { json, only } => jobs::bench::run(json, &only),
         Job::Try { arguments } => jobs::try_knock(&arguments),

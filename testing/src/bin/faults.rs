@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use testbed::{faults, scenario};
 
+/// They wait for time to pass most of the time.
+const LANES: usize = 16;
+
 fn main() -> ExitCode {
-    scenario::main(
-        "Deaths, damage and bad moments against our daemon",
-        faults::all(),
-    )
+    let about = "Deaths, damage and bad moments against our daemon";
+    scenario::main(about, LANES, faults::all())
 }

@@ -6,5 +6,5 @@ use std::process::ExitCode;
 use testbed::{knockers, scenario};
 
 fn main() -> ExitCode {
-    scenario::main("Real knockers against our daemon", knockers::all())
+    scenario::main("Real knockers against our daemon", 8, knockers::all())
 }

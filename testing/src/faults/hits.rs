@@ -60,10 +60,10 @@ impl Ward {
 
     /// `source` opens the door of the port 7000.
     pub(super) fn knock(&self, source: IpAddr) -> Result<()> {
-        Ok(self.network.send(&Knock {
+        self.network.send(&Knock {
             source,
             ..packet("7000")?
-        })?)
+        })
     }
 
     /// What `source` has had.

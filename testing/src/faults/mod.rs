@@ -6,11 +6,14 @@
 //! * no established connection is cut,
 //! * no stop command is lost, and none runs twice, unless it ran at that very moment.
 //!
-//! Two faults cannot be brought about without doing it to the machine, and are tried in unit tests:
-//! steps of the wall clock (`journal::moment::tests`, the property
-//! `in_the_same_boot_the_wall_clock_has_no_say`) and sleep of the system (the clock that counts is
-//! `CLOCK_BOOTTIME`, `daemon::alarm::tests`; the gate's time-outs are put anew, which the scenarios
-//! about the table try).
+//! Doors are looked at with connections, an owner's and a stranger's, 50 times a second; commands
+//! note when they ran.
+//!
+//! Two faults cannot be brought about without doing it to the machine, and are tried in `journal`:
+//! a step of the wall clock (`in_the_same_boot_a_step_of_the_clock_changes_nothing`,
+//! `a_step_of_the_clock_that_is_told_does_not_count_after_the_next_reboot`,
+//! `after_a_reboot_the_wall_clock_counts_but_never_for_more_than_was_set`), and sleep of the system
+//! (`sleep_counts`).
 
 mod arm;
 mod course;

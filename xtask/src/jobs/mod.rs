@@ -20,6 +20,7 @@ pub(crate) fn test() -> Outcome {
     timed("compliance", || bed::run("compliance", &[]))?;
     timed("differential", || bed::run("differential", &[]))?;
     timed("knockers", || bed::run("knockers", &[]))?;
+    timed("faults", || bed::run("faults", &[]))?;
     timed("try", || try_knock(&[]))?;
     timed("fuzz", || fuzz::run(FUZZ_SMOKE_SECONDS, None))
 }

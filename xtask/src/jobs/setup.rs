@@ -3,7 +3,7 @@
 use crate::run::{Failure, Outcome, execute, is_installed, program};
 
 /// A program that a job needs, and the Debian package that has it.
-const NEEDED: [(&str, &str); 15] = [
+const NEEDED: [(&str, &str); 16] = [
     ("g++", "g++"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
@@ -19,6 +19,7 @@ const NEEDED: [(&str, &str); 15] = [
     ("sshd", "openssh-server"),
     ("ssh", "openssh-client"),
     ("setpriv", "util-linux"),
+    ("chattr", "e2fsprogs"),
 ];
 
 /// Installs what is missing where that is allowed: as root, or in CI. Anywhere else one line
