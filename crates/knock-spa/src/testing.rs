@@ -2,7 +2,7 @@
 
 use core::convert::Infallible;
 
-use hpke::rand_core::{TryCryptoRng, TryRng};
+use crate::rand_core::{TryCryptoRng, TryRng};
 
 /// Numbers that look random and are the same every time (splitmix64). Never outside tests.
 pub(crate) struct TestRng(u64);
