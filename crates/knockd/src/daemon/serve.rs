@@ -67,6 +67,8 @@ pub(super) struct Daemon {
     pub(super) pidfile: Option<Pidfile>,
     /// What is to be said about confinement once it runs.
     doubts: Vec<(Level, String)>,
+    /// What is to be said of what was taken up; but the first line says that the daemon starts.
+    taken_up: Vec<Line>,
     /// Whether commands can have what the daemon was started with.
     pub(super) powers_left: bool,
     /// What was last told of the listener's sandbox.
@@ -134,6 +136,7 @@ impl Daemon {
             scribe,
             signals,
             pidfile: None,
+            taken_up: Vec::new(),
             doubts: chosen.warning.into_iter().chain(powers.err()).collect(),
             powers_left,
             told_layers: Vec::new(),
@@ -150,7 +153,7 @@ impl Daemon {
         let doors = Arc::clone(self.doors.now());
         let (owing, owed, lines) = Owing::open(&self.settings.journal, &doors)?;
         self.owing = owing;
-        lines.into_iter().for_each(|line| self.log(line));
+        self.taken_up.extend(lines);
         self.keeper.raise_next(self.owing.next());
         // Only now: what is left of a time is counted from when the journal was read, and a disk has
         // its time too.
@@ -159,7 +162,7 @@ impl Daemon {
         let standing = self.settings.standing.clone();
         if let Some((gatekeeper, lines)) = Gatekeeper::start(&doors, standing, now)? {
             self.gatekeeper = Some(gatekeeper);
-            lines.into_iter().for_each(|line| self.log(line));
+            self.taken_up.extend(lines);
         }
         Ok(())
     }
@@ -379,6 +382,9 @@ impl Daemon {
         self.scribe.note(Level::Info, "start", text);
         for (level, text) in std::mem::take(&mut self.doubts) {
             self.scribe.note(level, "sandbox", text);
+        }
+        for line in std::mem::take(&mut self.taken_up) {
+            self.log(line);
         }
         self.handle_side();
     }
