@@ -328,6 +328,7 @@ fn native() -> Result<(), Box<dyn Error>> {
         ],
     );
     assert!(!text.contains(" commands of "), "{text}");
+    assert!(!text.contains("warning"), "{text}");
     assert!(!journal.exists());
     Ok(())
 }

@@ -34,8 +34,7 @@ pub(super) fn tell(path: &Path, options: &Options, story: &Story) -> Result<(), 
     })?;
     let config = &loaded.config;
     let ruleset = options.ruleset.as_deref().map(firewall::read).transpose()?;
-    let log = config.options.logfile.clone();
-    let mut stage = Stage::build(options, story, log.as_deref().map(Path::new))?;
+    let mut stage = Stage::build(options, story)?;
     protect(config, options, story)?;
     let guards = Guards::of(&config.doors).services().next().is_some();
     let ruleset = ruleset.or_else(|| tool_of(config).map(|tool| firewall::dropping(tool, guards)));
@@ -78,8 +77,6 @@ fn protect(config: &Config, options: &Options, story: &Story) -> Result<(), TryE
 /// What a daemon with this configuration does to files, beside what it keeps in a place that is
 /// thrown away.
 fn effects(config: &Config) -> Vec<String> {
-    let log = config.options.logfile.iter();
-    let log = log.map(|path| format!("a log is written: {path}"));
     let used = config
         .doors
         .iter()
@@ -87,7 +84,7 @@ fn effects(config: &Config) -> Vec<String> {
             SequenceSource::OneTime(path) => Some(format!("a sequence is struck off: {path}")),
             SequenceSource::Fixed(_) => None,
         });
-    commands(config).chain(used).chain(log).collect()
+    commands(config).chain(used).collect()
 }
 
 /// Every command of the configuration.
@@ -187,11 +184,40 @@ fn start(
     loaded: &Loaded,
     path: &Path,
 ) -> Result<crate::lab::Process, TryError> {
-    let mut config = loaded.bytes.clone();
     // Another daemon, such as the original, may not know the key.
-    if options.knockd.is_none() || guarded(&loaded.config.doors).is_some() {
-        config.extend(stage.state().into_bytes());
-    }
+    let journal = options.knockd.is_none() || guarded(&loaded.config.doors).is_some();
+    let mut config = without_places(&loaded.bytes);
+    config.extend(stage.state(journal).into_bytes());
     let shown = format!("knockd -c {} -i {INTERFACE}", path.display());
     stage.start(&config, &shown)
+}
+
+/// `config` with the lines of `[options]` blanked that say where something is written; all others
+/// keep their numbers.
+fn without_places(config: &[u8]) -> Vec<u8> {
+    let mut in_options = false;
+    let lines = config.split(|byte| *byte == b'\n').map(|line| {
+        let text = line.trim_ascii();
+        if text.starts_with(b"[") {
+            in_options = text == b"[options]";
+        }
+        let key = text.split(|byte| *byte == b'=').next().unwrap_or_default();
+        let key = key.trim_ascii().to_ascii_lowercase();
+        let is_place = matches!(key.as_slice(), b"logfile" | b"journal");
+        if in_options && is_place { b"" } else { line }
+    });
+    let lines: Vec<_> = lines.collect();
+    lines.join(&b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_something_is_written_is_left_out_and_lines_keep_their_numbers() {
+        let config = b"#\n[options]\n LogFile = /a=b\n\tjournal=/c\r\nuser = x\n[A]\nlogfile";
+        let expected = b"#\n[options]\n\n\nuser = x\n[A]\nlogfile";
+        assert_eq!(without_places(config), expected);
+    }
 }

@@ -25,7 +25,7 @@ const PORT: u16 = 22;
 
 /// Tells the story from beginning to end.
 pub(super) fn tell(options: &Options, story: &Story) -> Result<(), TryError> {
-    let mut stage = Stage::build(options, story, None)?;
+    let mut stage = Stage::build(options, story)?;
     let families: &[Family] = if stage.has_ipv6() { &[V4, V6] } else { &[V4] };
     for family in families {
         probe::serve(&stage.server, door(family))?;
@@ -37,7 +37,7 @@ pub(super) fn tell(options: &Options, story: &Story) -> Result<(), TryError> {
     }
 
     let shown = format!("knockd -c knockd.conf -i {INTERFACE}");
-    let config = format!("{CONFIG}{}", stage.state());
+    let config = format!("{CONFIG}{}", stage.state(true));
     let daemon = stage.start(config.as_bytes(), &shown)?;
     for family in families {
         let closed = "port 22 is closed for the knocker";
@@ -127,7 +127,7 @@ fn introduce(story: &Story, families: &[Family]) {
          Your own network is not touched.\n\n  \
          client  {}; {} for a stranger\n  \
          server  {}, without any firewall but what knockd tells the kernel\n\n\
-         knockd.conf on the server, whose journal is thrown away too:\n\n{}\n",
+         knockd.conf on the server, whose log and journal are thrown away too:\n\n{}\n",
         addresses(|family| family.knocker.to_string()),
         addresses(|family| family.stranger.to_string()),
         addresses(|family| family.server.to_string()),

@@ -98,19 +98,14 @@ pub(super) struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// Finds the programs and builds the hosts. `log` is where the daemon will write, if the
-    /// configuration says it.
-    pub(super) fn build(
-        options: &Options,
-        story: &'a Story,
-        log: Option<&Path>,
-    ) -> Result<Self, TryError> {
+    /// Finds the programs and builds the hosts.
+    pub(super) fn build(options: &Options, story: &'a Story) -> Result<Self, TryError> {
         let knockd = programs::ours("knockd", options.knockd.as_deref())?;
         let knock = programs::ours("knock", options.knock.as_deref())?;
         // `/run` is a new file system, which ends with us.
         let directory = PathBuf::from("/run/knockctl-try");
         fs::create_dir(&directory).map_err(|e| TryError::Io("make a directory in /run", e))?;
-        let log = log.map_or_else(|| directory.join("knockd.log"), Path::to_owned);
+        let log = directory.join("knockd.log");
         let (client, server) = (Host::new("client")?, Host::new("server")?);
         client.connect("eth0", &server, INTERFACE)?;
         give_addresses(&client, &server, &V4)?;
@@ -141,9 +136,7 @@ impl<'a> Stage<'a> {
         let mut command = Command::new(&self.knockd);
         command
             .args([OsStr::new("-c"), path.as_os_str()])
-            .args(["-i", INTERFACE, "-g"])
-            .arg(self.directory.join("knockd.log"))
-            .arg("-p")
+            .args(["-i", INTERFACE, "-p"])
             .arg(self.directory.join("knockd.pid"))
             .env("PATH", programs::search_path())
             .stdin(Stdio::null())
@@ -166,13 +159,16 @@ impl<'a> Stage<'a> {
         Ok(daemon)
     }
 
-    /// The line that makes a configuration keep what the daemon remembers in a place that is thrown
-    /// away: what is open and owed, and what an administrator has said of the gate.
-    pub(super) fn state(&self) -> String {
-        format!(
-            "\n[options]\n    journal = {}\n",
-            self.directory.join("journal").display()
-        )
+    /// The lines that make a configuration log, and keep what the daemon remembers, in a place that
+    /// is thrown away: what is open and owed, and what an administrator has said of the gate. Not
+    /// every daemon knows a `journal`.
+    pub(super) fn state(&self, journal: bool) -> String {
+        let path = |name| self.directory.join(name).display().to_string();
+        let mut lines = format!("\n[options]\n    logfile = {}\n", path("knockd.log"));
+        if journal {
+            lines.push_str(&format!("    journal = {}\n", path("journal")));
+        }
+        lines
     }
 
     /// Knocks from the first address, with arguments as the client takes them.
