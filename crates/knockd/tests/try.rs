@@ -177,8 +177,8 @@ fn sample() -> Result<(), Box<dyn Error>> {
             "    ok  port 22 is closed again for the knocker (10.77.0.1): no answer in ",
             "    ok  the connection made meanwhile lives on: it still carries bytes\n",
             "    ok  the daemon is gone: signal: 9 (SIGKILL)\n",
-            "    ok  without knockd it stays closed for a second address (",
-            "    ok  it is still open for the knocker (",
+            "    ok  without knockd it is still open for the knocker (",
+            "    ok  and stays closed for a second address (",
             "    ok  the kernel closes it for the knocker too (",
             "    ok  nothing is left behind: 0 processes, 0 files\n",
         ],
@@ -189,7 +189,7 @@ fn sample() -> Result<(), Box<dyn Error>> {
             &[
                 "    ok  port 22 is closed for the knocker (fd77::1): no answer in ",
                 "knockd | fd77::1: ssh: tcp/22 open for 3s\n",
-                "    ok  without knockd it stays closed for a second address (fd77::99): ",
+                "    ok  and stays closed for a second address (fd77::99): ",
                 "\nAll 15 checks passed.\n",
             ],
         );

@@ -63,11 +63,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How a port should be.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(super) enum Expect {
-    /// Open, at the first attempt.
-    Open,
     /// Closed, at the first attempt.
     Closed,
-    /// Open, once what the log has announced is done.
+    /// Open, once what the log has announced is done, or a new interface has found its feet.
     Opened,
     /// Closed, once what the log has announced is done.
     ClosedAgain,
@@ -75,7 +73,7 @@ pub(super) enum Expect {
 
 impl Expect {
     const fn holds(self, answer: &Answer) -> bool {
-        answer.is_open() == matches!(self, Self::Open | Self::Opened)
+        answer.is_open() == matches!(self, Self::Opened)
     }
 
     const fn may_take_a_moment(self) -> bool {
