@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use knockd::lab::{Identity, isolate};
+use knockd::lab::{Identity, isolate, own_state};
 use nix::unistd::Uid;
 
 use crate::live::installed;
@@ -163,6 +163,7 @@ fn run(about: &'static str, lanes: usize, mut scenarios: Vec<Scenario>) -> Resul
         return Ok(true);
     }
     isolate(Identity::RootIfNeeded)?;
+    own_state()?;
     let programs = Programs {
         knockd: programs::ours("knockd", options.knockd.clone())?,
         knock: programs::ours("knock", options.knock.clone())?,

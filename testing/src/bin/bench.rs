@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use knockd::lab::{Identity, isolate};
+use knockd::lab::{Identity, isolate, own_state};
 use testbed::bench::{ALL, Programs, count_packets};
 use testbed::{Result, programs};
 
@@ -60,6 +60,7 @@ fn run() -> Result<bool> {
         return Err(format!("there is no bench `{name}`").into());
     }
     isolate(Identity::RootIfNeeded)?;
+    own_state()?;
     let programs = Programs {
         knockd: programs::released("knockd", options.knockd)?,
         knock: programs::released("knock", options.knock)?,

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use knockd::lab::{Identity, isolate};
+use knockd::lab::{Identity, isolate, own_state};
 use testbed::case::{Case, Executor, Step};
 use testbed::live::{self, Outcome, Subject};
 use testbed::script::Word;
@@ -81,6 +81,7 @@ fn run() -> Result<bool> {
         return Err("no case has that".into());
     }
     isolate(Identity::RootIfNeeded)?;
+    own_state()?;
     let started = Instant::now();
     let (mut passed, mut failed) = (0, 0);
     for executor in Executor::ALL.into_iter().filter(|e| options.runs(*e)) {

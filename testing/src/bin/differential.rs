@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use fastrand::Rng;
-use knockd::lab::{Identity, isolate};
+use knockd::lab::{Identity, isolate, own_state};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testbed::case::Medium;
@@ -78,6 +78,7 @@ fn main() -> ExitCode {
 fn run() -> Result<bool> {
     let options = Options::parse();
     isolate(Identity::RootIfNeeded)?;
+    own_state()?;
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
     let wants = |name: &str| options.only.as_deref().is_none_or(|only| only == name);

@@ -52,6 +52,24 @@ pub fn protect_file_system() -> Result<(), LabError> {
     Ok(())
 }
 
+/// Lays memory over `/var/lib`, where daemons keep what outlives them, such as the journal at its
+/// usual place: for use inside [`super::isolate()`], by those who let daemons run that say nothing of
+/// it.
+///
+/// # Errors
+/// If it cannot be done.
+pub fn own_state() -> Result<(), LabError> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let mounted = mount(
+        Some("tmpfs"),
+        "/var/lib",
+        Some("tmpfs"),
+        flags,
+        Some("mode=755"),
+    );
+    mounted.map_err(|errno| LabError::system("lay memory over /var/lib")(io::Error::from(errno)))
+}
+
 /// A `/dev` with nothing but [`DEVICES`].
 fn devices(layers: &Path) -> io::Result<()> {
     let new = layers.join("dev");

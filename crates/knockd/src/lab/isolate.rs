@@ -139,18 +139,6 @@ fn prepare_mounts() -> Result<(), LabError> {
         none,
     )
     .map_err(Into::into);
-    // What daemons keep over their ends, such as the journal at its usual place. Without it they
-    // use the machine's own, if they may.
-    if !we_live_below("/var/lib") {
-        mount(
-            Some("tmpfs"),
-            "/var/lib",
-            Some("tmpfs"),
-            safe,
-            Some("mode=755"),
-        )
-        .ok();
-    }
     if we_live_below("/run") {
         return Ok(());
     }

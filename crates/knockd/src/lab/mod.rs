@@ -31,7 +31,7 @@ mod process;
 mod route;
 
 pub use error::LabError;
-pub use file_system::protect_file_system;
+pub use file_system::{own_state, protect_file_system};
 pub use host::Host;
 pub use isolate::{Identity, isolate};
 pub use process::Process;

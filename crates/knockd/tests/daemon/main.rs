@@ -15,7 +15,7 @@ mod site;
 use std::error::Error;
 use std::process::ExitCode;
 
-use knockd::lab::{Identity, isolate};
+use knockd::lab::{Identity, isolate, own_state};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -23,7 +23,7 @@ pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 type Case = (&'static str, fn() -> Outcome);
 
 fn main() -> ExitCode {
-    if let Err(error) = isolate(Identity::RootIfNeeded) {
+    if let Err(error) = isolate(Identity::RootIfNeeded).and_then(|()| own_state()) {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
