@@ -14,6 +14,7 @@ use super::names::{self, ADMIT, BASE, chain};
 use super::plan::{Plan, Shape, Trial, Way};
 use super::read::{self, Snapshot, delete_set, delete_table};
 use super::{Gate, GateError, Up, entry, standing, table};
+use crate::clock;
 
 impl Gate {
     /// Puts the table up as `plan` wants it, with what of it is on `trial`, and with all grants that
@@ -127,6 +128,8 @@ impl Gate {
         trial: &Trial,
         now: Timestamp,
     ) -> Result<(), GateError> {
+        // To look at what is there has taken its time, which no grant is to have in addition.
+        let now = now.max(clock::now());
         table::put_frame(&mut batch, plan);
         for (set, entries) in guard_entries(plan, trial, now) {
             elements::put(&mut batch, &set, &entries);
