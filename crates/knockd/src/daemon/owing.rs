@@ -172,7 +172,8 @@ impl Owing {
             let line = Line::new(Level::Error, "journal", text);
             return Err(if again { line.at(Level::Debug) } else { line });
         }
-        self.retry = None;
+        // Who was told that it could not be written is told that it can.
+        self.retry = self.retry.map(|_| now);
         Ok(())
     }
 }
