@@ -261,7 +261,7 @@ impl Daemon {
         let written = self.owing.owe(owed, now);
         let is_on_disk = written.is_ok();
         if let Err(line) = written {
-            self.log(line);
+            self.keeper.tell(line, now);
         }
         self.keeper.handle_owed(id, is_on_disk, now);
     }
