@@ -97,7 +97,10 @@ impl Site {
         let text = Case::fill(config, self.dir.path());
         let log = self.path("log");
         let text = format!("[options]\nlogfile = {}\n{text}{SENTINEL}", log.display());
-        Ok(fs::write(self.path("conf"), text)?)
+        // Who reads it meanwhile has the one of before.
+        let new = self.path("conf.new");
+        fs::write(&new, text)?;
+        Ok(fs::rename(new, self.path("conf"))?)
     }
 
     /// Starts the daemon, for the first time or again, and waits until it listens.

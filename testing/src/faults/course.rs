@@ -81,8 +81,12 @@ impl Course {
             let spans = spans.iter().map(|(a, b)| (since(*a), since(*b)));
             format!("{:?}", spans.collect::<Vec<_>>())
         };
+        // Where it is long, the machine had no time for us, nor perhaps for the daemon.
+        let pairs = glances.iter().zip(glances.iter().skip(1));
+        let pauses = pairs.map(|(a, b)| b.at.saturating_duration_since(a.at).as_millis());
         Some(format!(
-            "{} of {} glances are wrong: {} at {} ms … {} at {} ms; open is {}, either is {}",
+            "{} of {} glances are wrong: {} at {} ms … {} at {} ms; open is {}, either is {}; the \
+             longest pause between glances was {} ms",
             wrong.len(),
             glances.len(),
             if first.open { "open" } else { "closed" },
@@ -91,6 +95,7 @@ impl Course {
             since(last.at),
             spans(&self.open),
             spans(&self.either),
+            pauses.max().unwrap_or_default(),
         ))
     }
 }

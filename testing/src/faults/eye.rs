@@ -21,6 +21,10 @@ const PACE: Duration = Duration::from_millis(20);
 /// it is repeated after a second.
 pub(super) const PATIENCE: Duration = Duration::from_millis(900);
 
+/// When the SYN has been repeated, if we were kept from looking so long: then nobody knows which of
+/// them came through (a second, less what its timer may be off).
+const SECOND_SYN: Duration = Duration::from_millis(980);
+
 /// The source ports of an eye, one for each glance: connection tracking may still believe in the
 /// connection of an earlier glance whose end it has not seen, while the table was gone and nobody
 /// asked it to look.
@@ -39,6 +43,12 @@ pub(super) struct Eye {
 pub(super) struct Glance {
     pub(super) at: Instant,
     pub(super) open: bool,
+}
+
+enum Outcome {
+    Pending,
+    Unknown,
+    Seen(bool),
 }
 
 struct Pending {
@@ -109,8 +119,10 @@ fn look(source: IpAddr, port: SocketAddr, seen: &Mutex<Vec<Glance>>, stop: &Atom
         }
         sleep(PACE.saturating_sub(at.elapsed()));
         pending.retain(|one| {
-            let Some(open) = outcome(one) else {
-                return true;
+            let open = match outcome(one) {
+                Outcome::Pending => return true,
+                Outcome::Unknown => return false,
+                Outcome::Seen(open) => open,
             };
             let glance = Glance { at: one.at, open };
             seen.lock()
@@ -133,14 +145,21 @@ fn begin(source: SocketAddr, port: SocketAddr) -> io::Result<Socket> {
     }
 }
 
-/// Whether it came through; `None` as long as that is not known. A refusal has come through too.
-fn outcome(pending: &Pending) -> Option<bool> {
+/// Whether it came through, if that is known yet. A refusal has come through too.
+fn outcome(pending: &Pending) -> Outcome {
     let fd = PollFd::new(pending.socket.as_fd(), PollFlags::POLLOUT);
     let ready = poll(&mut [fd], PollTimeout::ZERO).is_ok_and(|count| count > 0);
+    let since = pending.at.elapsed();
+    if !ready && since > PATIENCE {
+        return Outcome::Seen(false);
+    }
     if !ready {
-        return (pending.at.elapsed() > PATIENCE).then_some(false);
+        return Outcome::Pending;
+    }
+    if since > SECOND_SYN {
+        return Outcome::Unknown;
     }
     let error = pending.socket.take_error().ok().flatten();
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    Some(error.is_none_or(refused))
+    Outcome::Seen(error.is_none_or(refused))
 }

@@ -351,7 +351,7 @@ const UNFIT: &[Unfit] = &[
 /// does not start without it. Once it is as it was, nothing is lost.
 fn refused(programs: &Programs, unfit: &Unfit) -> Result<()> {
     let mut ward = Ward::new(programs, &door("1"))?;
-    ward.open(owner())?;
+    let end = ward.open(owner())? + Duration::from_secs(1);
     ward.kill()?;
     let path = ward.path("journal");
     let before = fs::read(&path)?;
@@ -379,7 +379,7 @@ fn refused(programs: &Programs, unfit: &Unfit) -> Result<()> {
     ward.wait_until("it is closed", PATIENCE, || {
         !ward.runs(owner()).stops.is_empty()
     })?;
-    ward.closes(owner(), again)?;
+    ward.closes(owner(), end.max(again))?;
     ward.settle_accounts()
 }
 

@@ -161,6 +161,9 @@ fn killed_while_stopping(programs: &Programs) -> Result<()> {
     ward.kill()?;
     ward.start()?;
     ward.wait_for_line("closed: the daemon ended while it was being closed")?;
+    ward.wait_until("it runs again", PATIENCE, || {
+        ward.runs(owner()).stops.len() == 2
+    })?;
     ward.wait_for_commands()?;
     // The next daemon has struck it off.
     ward.kill()?;
