@@ -629,3 +629,113 @@ proptest! {
         }
     }
 }
+
+/// A security key in software: what it signs is OpenSSH's `PROTOCOL.u2f`.
+mod security_keys {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    fn signed(flags: u8, data: &[u8]) -> Vec<u8> {
+        let mut message = Sha256::digest(b"ssh:").to_vec();
+        message.push(flags);
+        message.extend(7_u32.to_be_bytes());
+        message.extend(Sha256::digest(data));
+        message
+    }
+
+    fn finish(blob: &mut Vec<u8>, flags: u8) -> Signature {
+        blob.push(flags);
+        blob.extend(7_u32.to_be_bytes());
+        Signature::from_agent(blob).expect("a signature")
+    }
+
+    fn ed25519(flags: u8, data: &[u8]) -> Signature {
+        let mut blob = Vec::new();
+        put_string(&mut blob, b"sk-ssh-ed25519@openssh.com");
+        put_string(&mut blob, &signer(9).sign(&signed(flags, data)).to_bytes());
+        finish(&mut blob, flags)
+    }
+
+    fn p256() -> p256::ecdsa::SigningKey {
+        p256::ecdsa::SigningKey::from_slice(&[9; 32]).expect("a key")
+    }
+
+    fn ecdsa(flags: u8, data: &[u8]) -> Signature {
+        let signature: p256::ecdsa::Signature = p256().sign(&signed(flags, data));
+        let mut inner = Vec::new();
+        for scalar in signature.to_bytes().chunks(32) {
+            let mut mpint = vec![0];
+            mpint.extend(scalar);
+            while let [0, next, ..] = mpint[..] {
+                if next >= 0x80 {
+                    break;
+                }
+                mpint.remove(0);
+            }
+            put_string(&mut inner, &mpint);
+        }
+        let mut blob = Vec::new();
+        put_string(&mut blob, b"sk-ecdsa-sha2-nistp256@openssh.com");
+        put_string(&mut blob, &inner);
+        finish(&mut blob, flags)
+    }
+
+    fn publics() -> [PublicKey; 2] {
+        let mut one = Vec::new();
+        put_string(&mut one, b"sk-ssh-ed25519@openssh.com");
+        put_string(&mut one, signer(9).verifying_key().as_bytes());
+        put_string(&mut one, b"ssh:");
+        let mut two = Vec::new();
+        put_string(&mut two, b"sk-ecdsa-sha2-nistp256@openssh.com");
+        put_string(&mut two, b"nistp256");
+        let point = p256().verifying_key().to_sec1_point(false);
+        put_string(&mut two, point.as_bytes());
+        put_string(&mut two, b"ssh:");
+        [one, two].map(|blob| PublicKey::from_blob(&blob).expect("a key"))
+    }
+
+    fn outcome(options: Options, flags: u8) -> [Outcome; 2] {
+        let signers: [fn(u8, &[u8]) -> Signature; 2] = [ed25519, ecdsa];
+        let mut pairs = publics().into_iter().zip(signers);
+        core::array::from_fn(|_| {
+            let (key, sign) = pairs.next().expect("two");
+            let mut world = World::new(Options::default());
+            let mut request = world.request();
+            request.key = key.id();
+            world.ring = KeyRing::new([line(key, options.clone())], Revoked::default());
+            let profile = Profile {
+                server: epoch(2).server.public(),
+                site: epoch(2).site,
+            };
+            let draft = Draft::new(&profile, request, &mut world.rng).expect("a draft");
+            let signature = sign(flags, &draft.to_sign());
+            let (datagram, _) = draft.seal(signature, None).expect("it fits");
+            assert_eq!(datagram.len(), 256);
+            world.decide(&datagram, HOME, PLAIN)
+        })
+    }
+
+    #[test]
+    fn a_security_key_must_be_touched_unless_the_line_spares_it() {
+        let refused = Outcome::Refused(Refusal::TouchRequired);
+        assert_eq!(outcome(Options::default(), 0), [refused.clone(), refused]);
+        assert_eq!(outcome(Options::default(), 1), [opened(), opened()]);
+        let spared = Options {
+            no_touch_required: true,
+            ..Options::default()
+        };
+        assert_eq!(outcome(spared, 0), [opened(), opened()]);
+    }
+
+    #[test]
+    fn a_security_key_must_verify_its_user_if_the_line_says_so() {
+        let verify = Options {
+            verify_required: true,
+            ..Options::default()
+        };
+        let refused = Outcome::Refused(Refusal::VerifyRequired);
+        assert_eq!(outcome(verify.clone(), 1), [refused.clone(), refused]);
+        assert_eq!(outcome(verify, 5), [opened(), opened()]);
+    }
+}
