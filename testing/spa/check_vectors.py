@@ -351,13 +351,16 @@ class Site:
     def mask(self, enc, following):
         return bytes(a ^ b for a, b in zip(enc, keyed(self.mask_key, following[:32])))
 
+    def tag(self, rest):
+        return keyed(self.gate, struct.pack(">H", 16 + len(rest)) + rest[:240])[:16]
+
     def frame(self, enc, sealed):
         rest = self.mask(enc, sealed) + sealed
-        return keyed(self.gate, rest)[:16] + rest
+        return self.tag(rest) + rest
 
     def unframe(self, datagram):
         tag, rest = datagram[:16], datagram[16:]
-        assert keyed(self.gate, rest)[:16] == tag, "the gate tag"
+        assert self.tag(rest) == tag, "the gate tag"
         return tag, self.mask(rest[:32], rest[32:]), rest[32:]
 
 

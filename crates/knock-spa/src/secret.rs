@@ -27,6 +27,9 @@ pub(crate) type Receiver = AeadCtxR<HpkeAead, HkdfSha256, X25519HkdfSha256>;
 
 type ServerSecret = <X25519HkdfSha256 as Kem>::PrivateKey;
 
+/// How many bytes after the tag it covers at most.
+const TAGGED: usize = 240;
+
 const GATE: &str = "postern spa v1: gate tag";
 const MASK: &str = "postern spa v1: mask of the encapsulation";
 const PSK: &str = "postern spa v1: pre-shared key of HPKE";
@@ -134,9 +137,19 @@ pub(crate) struct SiteSecrets {
 }
 
 impl SiteSecrets {
-    /// The tag over everything after it.
+    /// The tag over the length and the first 240 bytes after it: a stranger's longest datagram
+    /// costs no more than the shortest. Everything is under the seal in any case.
     pub(crate) fn tag(&self, rest: &[u8]) -> Tag {
-        first(blake3::keyed_hash(&self.gate, rest))
+        let length = u16::try_from(16 + rest.len()).unwrap_or(u16::MAX);
+        let mut input = [0; 2 + TAGGED];
+        let parts = length.to_be_bytes().into_iter().chain(rest.iter().copied());
+        let mut used = 0;
+        for (to, from) in input.iter_mut().zip(parts) {
+            *to = from;
+            used += 1;
+        }
+        let input = input.get(..used).unwrap_or_default();
+        first(blake3::keyed_hash(&self.gate, input))
     }
 
     pub(crate) fn tag_is_good(&self, tag: &Tag, rest: &[u8]) -> bool {

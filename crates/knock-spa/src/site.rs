@@ -1,7 +1,7 @@
 //! The listener's part: which datagrams are worth public-key work, and what is in those.
 //!
 //! ```text
-//!  0  16  tag     keyed BLAKE3, 128 bits, over all that follows
+//!  0  16  tag     keyed BLAKE3, 128 bits, over the length and up to 240 bytes that follow
 //! 16  32  enc     the X25519 encapsulation, masked
 //! 48   n  sealed  the request, the signature block, zeros up to one of four lengths
 //! ```

@@ -516,6 +516,34 @@ fn every_bit_of_a_datagram_counts() {
 }
 
 #[test]
+fn what_the_tag_does_not_cover_the_seal_does() {
+    let mut world = World::new(Options::default());
+    let profile = Profile {
+        server: epoch(2).server.public(),
+        site: epoch(2).site,
+    };
+    let draft = Draft::new(&profile, world.request(), &mut world.rng).expect("a draft");
+    let signature = sign(&world.key, &draft.to_sign());
+    let filler = [7; 700];
+    let (long, _) = draft.seal(signature, Some(&filler)).expect("it fits");
+    assert_eq!(long.len(), LENGTHS[3]);
+    for at in 256..long.len() {
+        let mut other = long.clone();
+        other[at] ^= 1;
+        let opened = world
+            .site
+            .admit(&other)
+            .map(|admitted| Site::unseal(&admitted).is_ok());
+        assert_eq!(opened, Some(false), "byte {at}");
+    }
+    for length in LENGTHS {
+        let mut other = long.clone();
+        other.resize(length, 0);
+        assert_eq!(world.site.tag_is_good(&other), length == long.len());
+    }
+}
+
+#[test]
 fn the_bytes_look_random() {
     let mut world = World::new(Options::default());
     let count = 400;
@@ -695,7 +723,7 @@ mod security_keys {
         [one, two].map(|blob| PublicKey::from_blob(&blob).expect("a key"))
     }
 
-    fn outcome(options: Options, flags: u8) -> [Outcome; 2] {
+    fn outcome(options: &Options, flags: u8) -> [Outcome; 2] {
         let signers: [fn(u8, &[u8]) -> Signature; 2] = [ed25519, ecdsa];
         let mut pairs = publics().into_iter().zip(signers);
         core::array::from_fn(|_| {
@@ -719,13 +747,13 @@ mod security_keys {
     #[test]
     fn a_security_key_must_be_touched_unless_the_line_spares_it() {
         let refused = Outcome::Refused(Refusal::TouchRequired);
-        assert_eq!(outcome(Options::default(), 0), [refused.clone(), refused]);
-        assert_eq!(outcome(Options::default(), 1), [opened(), opened()]);
+        assert_eq!(outcome(&Options::default(), 0), [refused.clone(), refused]);
+        assert_eq!(outcome(&Options::default(), 1), [opened(), opened()]);
         let spared = Options {
             no_touch_required: true,
             ..Options::default()
         };
-        assert_eq!(outcome(spared, 0), [opened(), opened()]);
+        assert_eq!(outcome(&spared, 0), [opened(), opened()]);
     }
 
     #[test]
@@ -735,7 +763,7 @@ mod security_keys {
             ..Options::default()
         };
         let refused = Outcome::Refused(Refusal::VerifyRequired);
-        assert_eq!(outcome(verify.clone(), 1), [refused.clone(), refused]);
-        assert_eq!(outcome(verify, 5), [opened(), opened()]);
+        assert_eq!(outcome(&verify, 1), [refused.clone(), refused]);
+        assert_eq!(outcome(&verify, 5), [opened(), opened()]);
     }
 }

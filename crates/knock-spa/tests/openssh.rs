@@ -1,4 +1,9 @@
 //! Knocks signed by the real `ssh-keygen`, with keys and certificates of the real `ssh-keygen`.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 use std::fs;
 use std::net::IpAddr;

@@ -2,6 +2,12 @@
 //! shares no line with it, opens that. `vectors-python.json` is what that makes; it is opened here.
 //!
 //! `SPA_VECTORS=write cargo test -p knock-spa --test vectors` writes the first anew.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test, a panic is a failure"
+)]
 
 use std::fs;
 use std::net::IpAddr;

@@ -1,6 +1,6 @@
 //! What this protocol takes over from OpenSSH: keys, signatures and certificates as bytes.
 //!
-//! [`verify`](mod@verify) is the only place that knows which crate does the arithmetic.
+//! `verify.rs` is the only place that knows which crate does the arithmetic.
 
 pub(crate) mod base64;
 pub mod certificate;
