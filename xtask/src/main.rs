@@ -28,7 +28,7 @@ enum Job {
     Setup,
     /// Formatting, lints, documentation and manual pages
     Lint,
-    /// Build `knock-core` where there is no standard library
+    /// Build the pure crates where there is no standard library
     Pure,
     /// Unit, property and golden tests, and the live tests of each crate
     Unit,

@@ -7,7 +7,7 @@ use crate::run::{Failure, Outcome, cargo, execute, is_installed, program, root};
 /// The workspaces of this repository.
 const WORKSPACES: [&str; 3] = [".", "testing", "fuzz"];
 
-/// The target on which `knock-core` proves that it needs no operating system.
+/// The target on which the pure crates prove that they need no operating system.
 const BARE_TARGET: &str = "wasm32-unknown-unknown";
 
 /// Formatting, lints, documentation and manual pages.
@@ -33,7 +33,7 @@ pub(crate) fn lint() -> Outcome {
     )
 }
 
-/// Builds the pure crate where there is no standard library to lean on.
+/// Builds the pure crates where there is no standard library to lean on.
 pub(crate) fn pure() -> Outcome {
     let add = program("rustup")
         .args(["--quiet", "target", "add", BARE_TARGET])
@@ -41,18 +41,14 @@ pub(crate) fn pure() -> Outcome {
     let target: &[&str] = if add.is_ok_and(|status| status.success()) {
         &["--target", BARE_TARGET]
     } else {
-        eprintln!("xtask: no {BARE_TARGET} to be had: knock-core is built for this machine only");
+        eprintln!(
+            "xtask: no {BARE_TARGET} to be had: the pure crates are built for this machine only"
+        );
         &[]
     };
     execute(
         cargo(".")
-            .args([
-                "build",
-                "--quiet",
-                "-p",
-                "knock-core",
-                "--no-default-features",
-            ])
+            .args(["build", "--quiet", "-p", "knock-core", "-p", "knock-spa"])
             .args(target),
     )
 }
