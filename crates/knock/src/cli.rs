@@ -1,5 +1,7 @@
 //! The command line: the original's options, exit codes and `-v` line, and ours beside them.
 
+pub mod single;
+
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -13,6 +15,7 @@ use knock_core::sequence::Protocol;
 
 use crate::knocker::{Knocker, RouteError};
 use crate::resolve::{self, Family};
+use crate::spa::report;
 use crate::step::Step;
 
 /// The pause between two steps where `-d` gives none. The original takes about as long to look
@@ -29,21 +32,49 @@ const DEFAULT_PAUSE: Duration = Duration::from_millis(1);
     disable_version_flag = true,
     infer_long_args = true,
     args_override_self = true,
-    override_usage = "knock [options] <host> <port[:proto]> [port[:proto]] ...",
+    override_usage = "knock [options] <host> <port[:proto]> [port[:proto]] ...\n       \
+                      knock [options] <host>\n       \
+                      knock enroll | connect | ssh-config ... (each has --help)",
     after_help = "A port is a number or a service name, proto is tcp (the default) or udp.\n\
                   Nothing is sent unless every argument is right. Exit status: 0 if every packet\n\
                   was sent, else 1.\n\n\
+                  Without a port, one sealed packet is sent, signed by an SSH key, and answered.\n\
+                  Exit status: 0 done, 1 refused, 2 usage, 3 no answer, 4 no key, 5 no way there.\n\n\
                   Examples:\n  \
                   knock server.example.com 7000 8000:udp 9000\n  \
-                  knock -d 300 -6 server.example.com 7000 8000 9000 && ssh server.example.com"
+                  knock -d 300 -6 server.example.com 7000 8000 9000 && ssh server.example.com\n  \
+                  knock enroll admin@server.example.com\n  \
+                  knock --for 10m server.example.com && ssh server.example.com"
 )]
 pub struct Args {
     /// Send every knock over UDP (the default is TCP)
     #[arg(short, long)]
     udp: bool,
     /// Wait MS milliseconds after each knock
-    #[arg(short, long, value_name = "MS", value_parser = delay, allow_hyphen_values = true)]
+    // The short forms of the long name are those that were unique before --door was there.
+    #[arg(short, long, alias = "d", value_name = "MS", value_parser = delay, allow_hyphen_values = true)]
     delay: Option<Duration>,
+    #[command(flatten)]
+    route: Route,
+    #[command(flatten)]
+    single: single::Options,
+    /// Print the version
+    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+    /// Print this help
+    #[arg(short, long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    /// Host name, IPv4 or IPv6 address (also fe80::1%eth0)
+    #[arg(hide = true)]
+    host: String,
+    /// Ports, in the order of the door's sequence
+    #[arg(hide = true, value_name = "PORT[:PROTO]")]
+    ports: Vec<String>,
+}
+
+/// By which way.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Route {
     /// Use IPv4 only
     #[arg(short = '4', long, overrides_with = "ipv6")]
     ipv4: bool,
@@ -59,18 +90,6 @@ pub struct Args {
     /// Say where each knock goes
     #[arg(short, long)]
     verbose: bool,
-    /// Print the version
-    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
-    version: Option<bool>,
-    /// Print this help
-    #[arg(short, long, action = clap::ArgAction::Help)]
-    help: Option<bool>,
-    /// Host name, IPv4 or IPv6 address (also fe80::1%eth0)
-    #[arg(hide = true)]
-    host: String,
-    /// Ports, in the order of the door's sequence
-    #[arg(hide = true, required = true, value_name = "PORT[:PROTO]")]
-    ports: Vec<String>,
 }
 
 /// What to do: all of it checked, nothing of it sent yet.
@@ -84,15 +103,29 @@ struct Request {
 
 /// Runs the program and gives its exit code: 0 if every packet was sent or `-V` was asked for,
 /// else 1, as the original has it also for `-h` and a wrong command line.
+///
+/// Single packets have codes of their own, in [`crate::spa::report`].
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let args = match Args::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(code) = single::subcommand(&args) {
+        return code;
+    }
+    let args = match Args::try_parse_from(&args) {
         Ok(args) => args,
         Err(error) => {
             let version = error.kind() == ErrorKind::DisplayVersion;
             let printed = error.print().is_ok();
-            return u8::from(!(version && printed));
+            let usage = single::code_of_usage(&args);
+            return if version && printed { 0 } else { usage };
         }
     };
+    if args.ports.is_empty() {
+        return single::knock(&args);
+    }
+    if args.single.is_given() {
+        complain("with ports, a sequence is sent, for which there is no such option as --door");
+        return report::USAGE;
+    }
     let problems = match request(&args) {
         Ok(request) => send(&request),
         Err(problems) => problems,
@@ -106,7 +139,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 /// Checks everything, and reports every mistake that can be seen at once.
 fn request(args: &Args) -> Result<Request, Vec<String>> {
     let steps = steps(args);
-    let source = args.source.as_deref().map(source).transpose();
+    let source = args.route.source.as_deref().map(source).transpose();
     let (steps, source) = match (steps, source) {
         (Ok(steps), Ok(source)) => (steps, source),
         (steps, source) => {
@@ -120,7 +153,7 @@ fn request(args: &Args) -> Result<Request, Vec<String>> {
         knocker,
         steps,
         delay: args.delay,
-        verbose: args.verbose,
+        verbose: args.route.verbose,
     })
 }
 
@@ -153,7 +186,7 @@ fn source(text: &str) -> Result<SocketAddr, String> {
 
 fn knocker(args: &Args, source: Option<SocketAddr>) -> Result<Knocker, String> {
     let host = args.host.escape_debug();
-    let asked = family(args);
+    let asked = args.route.family();
     let of_source = source.as_ref().map(Family::of);
     if let (Some(asked), Some(of_source)) = (asked, of_source)
         && asked != of_source
@@ -164,7 +197,7 @@ fn knocker(args: &Args, source: Option<SocketAddr>) -> Result<Knocker, String> {
     }
     let to = resolve::host(&args.host, asked.or(of_source))
         .map_err(|error| format!("cannot resolve '{host}': {error}"))?;
-    let interface = args.interface.as_deref();
+    let interface = args.route.interface.as_deref();
     Knocker::new(to, source, interface).map_err(|error| match &error {
         RouteError::Socket(_) => format!("cannot knock at '{host}': {error}"),
         RouteError::Interface(_) => {
@@ -172,17 +205,19 @@ fn knocker(args: &Args, source: Option<SocketAddr>) -> Result<Knocker, String> {
             format!("cannot use interface '{name}': {error}")
         }
         RouteError::Source(_) => {
-            let source = args.source.as_deref().unwrap_or_default();
+            let source = args.route.source.as_deref().unwrap_or_default();
             format!("cannot send from '{}': {error}", source.escape_debug())
         }
     })
 }
 
-fn family(args: &Args) -> Option<Family> {
-    match (args.ipv4, args.ipv6) {
-        (true, _) => Some(Family::V4),
-        (_, true) => Some(Family::V6),
-        _ => None,
+impl Route {
+    const fn family(&self) -> Option<Family> {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        }
     }
 }
 

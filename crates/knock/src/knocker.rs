@@ -93,16 +93,28 @@ impl Knocker {
     }
 
     fn socket(&self, kind: Type) -> Result<Socket, RouteError> {
-        let domain = Domain::for_address(self.to);
-        let socket = Socket::new(domain, kind, None).map_err(RouteError::Socket)?;
-        if let Some(name) = &self.interface {
-            device::bind(&socket, domain, name).map_err(RouteError::Interface)?;
-        }
-        if let Some(from) = self.from {
-            socket.bind(&from.into()).map_err(RouteError::Source)?;
-        }
-        Ok(socket)
+        socket(&self.to, self.from, self.interface.as_deref(), kind)
     }
+}
+
+/// A socket of the family of `to`, from the address `from` and through `interface` where they are
+/// given.
+pub(crate) fn socket(
+    to: &SocketAddr,
+    from: Option<SocketAddr>,
+    interface: Option<&str>,
+    kind: Type,
+) -> Result<Socket, RouteError> {
+    let domain = Domain::for_address(*to);
+    let socket = Socket::new(domain, kind, None).map_err(RouteError::Socket)?;
+    if let Some(name) = interface {
+        device::bind(&socket, domain, name).map_err(RouteError::Interface)?;
+    }
+    if let Some(from) = from {
+        let from = in_scope_of(from, to);
+        socket.bind(&from.into()).map_err(RouteError::Source)?;
+    }
+    Ok(socket)
 }
 
 /// A link-local source without a zone is on the destination's link: where else.

@@ -1,4 +1,5 @@
-//! The port-knocking client: one packet to each port, in order, and nothing more.
+//! The knocking client: one packet to each port, in order, and nothing more; or, without ports, one
+//! sealed and signed packet, and its answer.
 //!
 //! | module | what |
 //! |---|---|
@@ -6,14 +7,16 @@
 //! | [`resolve`] | a host to one address, a service to one port |
 //! | [`knocker`] | [`knocker::Knocker`]: sends one step |
 //! | [`device`] | ties a socket to a network interface, where the system can |
+//! | [`spa`] | single-packet authorization |
 //! | [`cli`] | the command line, and every text that a user sees |
 //!
 //! All of it builds on Linux, the BSDs, macOS and Windows; what only one system has is behind a
-//! `cfg` in [`knocker`] or [`device`].
+//! `cfg` in [`knocker`], [`device`] or [`spa`].
 #![forbid(unsafe_code)]
 
 pub mod cli;
 pub mod device;
 pub mod knocker;
 pub mod resolve;
+pub mod spa;
 pub mod step;

@@ -80,6 +80,27 @@ pub fn host(host: &str, family: Option<Family>) -> Result<SocketAddr, ResolveErr
         .ok_or(ResolveError::NoAddress(family))
 }
 
+/// The first address of each family that `host` has, in the resolver's order, with port 0; of one
+/// family if one is asked for.
+///
+/// # Errors
+/// As [`host`].
+pub fn each_family(host: &str, family: Option<Family>) -> Result<Vec<SocketAddr>, ResolveError> {
+    let mut found: Vec<SocketAddr> = Vec::with_capacity(2);
+    for address in addresses(without_brackets(host))? {
+        let is_new = found
+            .iter()
+            .all(|have| Family::of(have) != Family::of(&address));
+        if is_new && family.is_none_or(|family| family == Family::of(&address)) {
+            found.push(address);
+        }
+    }
+    if found.is_empty() {
+        return Err(ResolveError::NoAddress(family));
+    }
+    Ok(found)
+}
+
 /// As [`host`], but only for a numeric address: no name server is asked.
 ///
 /// # Errors

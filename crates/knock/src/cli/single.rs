@@ -1,0 +1,385 @@
+//! The command line of single packets: `knock HOST`, and the subcommands.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use knock_spa::{DoorName, Purpose};
+
+use super::{Args, Route, complain, say, source};
+use crate::spa::connect::{self, PATIENCE};
+use crate::spa::enroll::{self, EnrolError, Enrolment};
+use crate::spa::exchange::Verdict;
+use crate::spa::knock::{self, KnockError, Outcome, Wanted};
+use crate::spa::profile::ProfileError;
+use crate::spa::{profile, report, ssh_config};
+
+/// What only single packets have.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    door: Door,
+    /// Close what was opened before
+    #[arg(long, conflicts_with_all = ["ask", "open_for"])]
+    close: bool,
+    /// Only ask whether the door would open
+    #[arg(long)]
+    ask: bool,
+    /// Print the answer as JSON
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+    /// Print neither the answer nor why there is none
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Which door, by which key.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Door {
+    /// The door to knock at (the default is the profile's first)
+    #[arg(long, value_name = "NAME", value_parser = door)]
+    door: Option<DoorName>,
+    /// Open it for TIME: 30, 30s, 10m, 2h
+    #[arg(long = "for", id = "open_for", value_name = "TIME", value_parser = time)]
+    open_for: Option<NonZeroU32>,
+    /// Sign with this key, and no other
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Do not name a public address of ours in the packet
+    #[arg(long)]
+    no_claim: bool,
+}
+
+impl Options {
+    /// Whether there is any of them.
+    pub(super) const fn is_given(&self) -> bool {
+        let door = &self.door;
+        self.close
+            || self.ask
+            || self.json
+            || self.quiet
+            || door.no_claim
+            || door.door.is_some()
+            || door.open_for.is_some()
+            || door.identity.is_some()
+    }
+}
+
+/// Fetch the profile of a host over ssh, and store it for `knock HOST`.
+///
+/// Runs `ssh [USER@]HOST knockctl profile`.
+#[derive(Debug, Parser)]
+#[command(name = "knock enroll", bin_name = "knock enroll")]
+pub struct Enroll {
+    /// Run knockctl with sudo, which must not ask for a password
+    #[arg(long)]
+    sudo: bool,
+    /// Store it under this name (the default is HOST)
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Whom to ask
+    #[arg(value_name = "[USER@]HOST")]
+    destination: String,
+    /// Options for ssh, after `--`
+    #[arg(last = true, value_name = "SSH-OPTION")]
+    ssh: Vec<String>,
+}
+
+/// Knock, connect to a TCP port, and pass bytes: for ssh's ProxyCommand.
+#[derive(Debug, Parser)]
+#[command(
+    name = "knock connect",
+    bin_name = "knock connect",
+    infer_long_args = true
+)]
+pub struct Connect {
+    #[command(flatten)]
+    door: Door,
+    #[command(flatten)]
+    route: Route,
+    /// A host that was enrolled
+    host: String,
+    /// The port to connect to
+    port: NonZeroU16,
+}
+
+/// Print lines for ~/.ssh/config, so that ssh knocks by itself.
+#[derive(Debug, Parser)]
+#[command(name = "knock ssh-config", bin_name = "knock ssh-config")]
+pub struct SshConfig {
+    /// A host that was enrolled
+    host: String,
+}
+
+/// Runs a subcommand, if the first argument is one: its exit code.
+pub(super) fn subcommand(args: &[OsString]) -> Option<u8> {
+    let (word, rest) = args.get(1..)?.split_first()?;
+    match word.to_str()? {
+        "enroll" => Some(parsed(rest, enroll)),
+        "connect" => Some(parsed(rest, connect)),
+        "ssh-config" => Some(parsed(rest, ssh_config)),
+        _ => None,
+    }
+}
+
+fn parsed<T: Parser>(rest: &[OsString], run: impl FnOnce(&T) -> u8) -> u8 {
+    let name = OsString::from("knock");
+    match T::try_parse_from(std::iter::once(&name).chain(rest)) {
+        Ok(args) => run(&args),
+        Err(error) => {
+            let printed = error.print().is_ok();
+            let help = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
+            if help && printed { 0 } else { report::USAGE }
+        }
+    }
+}
+
+/// The code of a command line that is wrong: 1, as the original has it, but not where 1 would say
+/// that a server refused.
+pub(super) fn code_of_usage(args: &[OsString]) -> u8 {
+    const OURS: [&str; 7] = [
+        "--door",
+        "--for",
+        "--close",
+        "--ask",
+        "--json",
+        "--identity",
+        "--no-claim",
+    ];
+    let ours = args.iter().filter_map(|arg| arg.to_str()).any(|arg| {
+        let name = arg.split_once('=').map_or(arg, |(name, _)| name);
+        OURS.contains(&name) || ["-q", "--quiet"].contains(&name)
+    });
+    if ours { report::USAGE } else { 1 }
+}
+
+/// `knock HOST`.
+pub(super) fn knock(args: &Args) -> u8 {
+    if args.udp || args.delay.is_some() {
+        complain(
+            "without ports, one packet is sent: there is nothing for --udp and --delay to say",
+        );
+        return report::USAGE;
+    }
+    let options = &args.single;
+    let purpose = match (options.close, options.ask) {
+        (true, _) => Purpose::Close,
+        (_, true) => Purpose::Ask,
+        _ => Purpose::Open,
+    };
+    let wanted = match wanted(&args.host, &options.door, &args.route, purpose) {
+        Ok(wanted) => wanted,
+        Err(problem) => {
+            complain(&problem);
+            return report::USAGE;
+        }
+    };
+    let outcome = match knock::knock(&wanted, &mut teller(args.route.verbose, options.quiet)) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let code = report::code_of_error(&error);
+            if !options.quiet || code == report::USAGE {
+                complain(&error_text(&wanted.host, &error));
+            }
+            return code;
+        }
+    };
+    if options.json {
+        say(&report::json(&wanted.host, &outcome).to_string());
+    } else if !options.quiet {
+        let lines = lines(&outcome);
+        lines.done.iter().for_each(|line| say(line));
+        lines.problems.iter().for_each(|line| complain(line));
+    }
+    report::code(&outcome.answers)
+}
+
+/// A host's name may end with the dot of the root, so that it is no subcommand.
+fn wanted(host: &str, door: &Door, route: &Route, purpose: Purpose) -> Result<Wanted, String> {
+    let source = route.source.as_deref().map(source).transpose()?;
+    Ok(Wanted {
+        host: host.to_owned(),
+        door: door.door.clone(),
+        open_for: door.open_for,
+        purpose,
+        identity: door.identity.clone(),
+        claim: !door.no_claim,
+        family: route.family(),
+        source,
+        interface: route.interface.clone(),
+        first_only: false,
+    })
+}
+
+fn lines(outcome: &Outcome) -> report::Lines {
+    report::lines(outcome, Timestamp::now(), &TimeZone::system())
+}
+
+/// Standard output is for the answer, or for ssh.
+fn teller(verbose: bool, quiet: bool) -> impl FnMut(&str) {
+    move |text| {
+        if verbose || (!quiet && text.starts_with(TOUCH)) {
+            writeln!(io::stderr(), "{text}").ok();
+        }
+    }
+}
+
+/// What is said to whom must do something now, also without `--verbose`.
+const TOUCH: &str = "confirm that you are there";
+
+fn error_text(host: &str, error: &KnockError) -> String {
+    let name = host.escape_debug();
+    match error {
+        KnockError::Profile(ProfileError::Missing(_)) => {
+            format!("{error}: run `knock enroll [USER@]{name}`, or name the ports to knock at")
+        }
+        KnockError::Resolve(_) => format!("cannot resolve '{name}': {error}"),
+        KnockError::Route(_) => format!("cannot knock at '{name}': {error}"),
+        _ => error.to_string(),
+    }
+}
+
+fn connect(args: &Connect) -> u8 {
+    let wanted = match wanted(&args.host, &args.door, &args.route, Purpose::Open) {
+        Ok(wanted) => Wanted {
+            first_only: true,
+            ..wanted
+        },
+        Err(problem) => {
+            complain(&problem);
+            return report::USAGE;
+        }
+    };
+    let outcome = match knock::knock(&wanted, &mut teller(args.route.verbose, false)) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            complain(&error_text(&wanted.host, &error));
+            return report::code_of_error(&error);
+        }
+    };
+    let Some((local, answer)) = report::let_in(&outcome) else {
+        lines(&outcome)
+            .problems
+            .iter()
+            .for_each(|line| complain(line));
+        return report::code(&outcome.answers);
+    };
+    let round_trip = match &answer.verdict {
+        Verdict::Answered { after, .. } => *after,
+        _ => PATIENCE,
+    };
+    let mut to: SocketAddr = answer.to;
+    to.set_port(args.port.get());
+    let stream = connect::connect(to, local, wanted.interface.as_deref(), round_trip);
+    let passed = match stream {
+        Ok(stream) => connect::pass(&stream),
+        Err(error) => {
+            let door = &outcome.door;
+            complain(&format!(
+                "{door} is open, but tcp {to} cannot be reached: {error}"
+            ));
+            return report::SILENT;
+        }
+    };
+    match passed {
+        Ok(()) => report::DONE,
+        Err(error) => {
+            complain(&format!("tcp {to}: {error}"));
+            report::SYSTEM
+        }
+    }
+}
+
+fn enroll(args: &Enroll) -> u8 {
+    let wanted = Enrolment {
+        destination: args.destination.clone(),
+        name: args.name.clone(),
+        sudo: args.sudo,
+        ssh: args.ssh.clone(),
+    };
+    let enrolled = match enroll::enroll(&wanted) {
+        Ok(enrolled) => enrolled,
+        Err(error) => {
+            complain(&error.to_string());
+            return match error {
+                EnrolError::Profile(ProfileError::Name(_)) => report::USAGE,
+                _ => report::SYSTEM,
+            };
+        }
+    };
+    let doors: Vec<_> = enrolled
+        .profile
+        .doors
+        .iter()
+        .map(DoorName::as_str)
+        .collect();
+    let doors = doors.join(", ");
+    let changed = if enrolled.keys_changed {
+        "; its keys have changed"
+    } else {
+        ""
+    };
+    let name = &enrolled.name;
+    let path = enrolled.path.display();
+    say(&format!("{name}: doors {doors}; stored in {path}{changed}"));
+    report::DONE
+}
+
+fn ssh_config(args: &SshConfig) -> u8 {
+    if let Err(error) = profile::path(&args.host) {
+        complain(&error.to_string());
+        return report::USAGE;
+    }
+    say(ssh_config::stanza(&args.host).trim_end());
+    report::DONE
+}
+
+fn door(text: &str) -> Result<DoorName, String> {
+    DoorName::new(text).map_err(|why| why.to_string())
+}
+
+/// `30`, `30s`, `10m`, `2h`, `1d`
+fn time(text: &str) -> Result<NonZeroU32, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    let unit = text.strip_prefix(digits).unwrap_or_default();
+    let unit = match unit {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        "d" => Some(86_400),
+        _ => None,
+    };
+    let number = digits.bytes().all(|c| c.is_ascii_digit()).then_some(digits);
+    let number = number.and_then(|digits| digits.parse::<u32>().ok());
+    number
+        .zip(unit)
+        .and_then(|(number, unit)| number.checked_mul(unit))
+        .and_then(NonZeroU32::new)
+        .ok_or_else(|| "expected a time such as 30s, 10m or 2h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        let seconds = |text| time(text).map(NonZeroU32::get);
+        assert_eq!(seconds("30"), Ok(30));
+        assert_eq!(seconds("30s"), Ok(30));
+        assert_eq!(seconds("10m"), Ok(600));
+        assert_eq!(seconds("2h"), Ok(7200));
+        for text in ["", "0", "m", "-1", "+1", "1.5m", "10ms", "1 m", "99999999d"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+}

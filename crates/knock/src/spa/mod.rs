@@ -1,0 +1,25 @@
+//! Single-packet authorization: one sealed and signed packet, and its answer.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`profile`] | what is known of a host: a file of this user's |
+//! | [`agent`] | ssh-agent's protocol |
+//! | [`keys`] | the keys that may sign, and how they do |
+//! | [`own`] | which of our addresses are public |
+//! | [`exchange`] | ask on all ways, until there is an answer |
+//! | [`report`] | what came of it, as a line, as JSON, as an exit code |
+//! | [`knock`](mod@knock) | all of these, for one command line |
+//! | [`connect`] | knock, connect, and pass bytes: ssh's `ProxyCommand` |
+//! | [`enroll`] | fetch a profile over ssh |
+//! | [`ssh_config`] | lines for `~/.ssh/config` |
+
+pub mod agent;
+pub mod connect;
+pub mod enroll;
+pub mod exchange;
+pub mod keys;
+pub mod knock;
+pub mod own;
+pub mod profile;
+pub mod report;
+pub mod ssh_config;

@@ -1,0 +1,320 @@
+//! What this user knows of a host: one file for each, which `knock enroll` writes.
+
+use std::env;
+use std::fmt;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use base64ct::{Base64, Encoding};
+use knock_spa::{DoorName, ServerPublic, SiteKey};
+use serde::{Deserialize, Serialize};
+
+/// The longest file that is read, in bytes.
+pub const MAX: u64 = 65_536;
+
+/// The text of a profile: what `knockctl profile` prints, the host's name, and the key that was
+/// last let in.
+#[derive(Debug, Deserialize, Serialize)]
+struct Text {
+    version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    addresses: Vec<IpAddr>,
+    port: NonZeroU16,
+    epoch: u32,
+    server: String,
+    site: String,
+    doors: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+/// What is known of a host.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// The host's name, as it was enrolled.
+    pub host: String,
+    /// Its addresses, as it knows them: for a host that has no name.
+    pub addresses: Vec<IpAddr>,
+    /// The UDP port that is knocked at.
+    pub port: NonZeroU16,
+    /// The number of its keys.
+    pub epoch: u32,
+    /// Its keys.
+    pub keys: knock_spa::Profile,
+    /// Its doors, the first of which is meant where none is named.
+    pub doors: Vec<DoorName>,
+    /// The fingerprint of the SSH key that was last let in: it is tried first.
+    pub key: Option<String>,
+}
+
+/// Why there is no profile.
+#[derive(Debug)]
+pub enum ProfileError {
+    /// The name can be no host's.
+    Name(String),
+    /// The system names no folder for configuration.
+    NoFolder,
+    /// There is no file of this name.
+    Missing(PathBuf),
+    /// The file cannot be read or written.
+    Io(PathBuf, io::Error),
+    /// It is not what `knockctl profile` prints.
+    Text(String),
+}
+
+/// What is wrong; lower case, no full stop.
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "'{}' is no host's name", name.escape_debug()),
+            Self::NoFolder => f.write_str("neither XDG_CONFIG_HOME nor HOME names a folder"),
+            Self::Missing(path) => write!(f, "there is no profile {}", path.display()),
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Text(why) => write!(f, "not a profile: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ProfileError {}
+
+impl Profile {
+    /// Reads what `knockctl profile` prints, or what [`Profile::save`] has written.
+    ///
+    /// # Errors
+    /// If a field is missing or is none that can be.
+    pub fn parse(text: &[u8], host: &str) -> Result<Self, ProfileError> {
+        let bad = |why: String| ProfileError::Text(why);
+        let text: Text = serde_json::from_slice(text).map_err(|error| bad(error.to_string()))?;
+        if text.version != 1 {
+            return Err(bad(format!("version {} is not known here", text.version)));
+        }
+        let key = |name: &str, field: &str| -> Result<[u8; 32], ProfileError> {
+            let bytes = Base64::decode_vec(field).ok();
+            bytes
+                .and_then(|bytes| bytes.try_into().ok())
+                .ok_or_else(|| bad(format!("{name} is not the base64 of 32 bytes")))
+        };
+        let mut doors = Vec::with_capacity(text.doors.len());
+        for name in &text.doors {
+            let door = DoorName::new(name);
+            doors.push(door.map_err(|why| bad(format!("door '{}': {why}", name.escape_debug())))?);
+        }
+        Ok(Self {
+            host: text.host.unwrap_or_else(|| host.to_owned()),
+            addresses: text.addresses,
+            port: text.port,
+            epoch: text.epoch,
+            keys: knock_spa::Profile {
+                server: ServerPublic(key("server", &text.server)?),
+                site: SiteKey::from_bytes(key("site", &text.site)?),
+            },
+            doors,
+            key: text.key,
+        })
+    }
+
+    fn to_text(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let text = Text {
+            version: 1,
+            host: Some(self.host.clone()),
+            addresses: self.addresses.clone(),
+            port: self.port,
+            epoch: self.epoch,
+            server: Base64::encode_string(&self.keys.server.0),
+            site: Base64::encode_string(self.keys.site.expose()),
+            doors: self.doors.iter().map(ToString::to_string).collect(),
+            key: self.key.clone(),
+        };
+        let mut bytes = serde_json::to_vec(&text)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// The profile of `host` in the user's configuration.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
+    pub fn load(host: &str) -> Result<Self, ProfileError> {
+        Self::load_from(&path(host)?, host)
+    }
+
+    fn load_from(path: &Path, host: &str) -> Result<Self, ProfileError> {
+        let file = fs::File::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ProfileError::Missing(path.to_owned()),
+            _ => ProfileError::Io(path.to_owned(), error),
+        })?;
+        let mut text = Vec::new();
+        file.take(MAX)
+            .read_to_end(&mut text)
+            .map_err(|error| ProfileError::Io(path.to_owned(), error))?;
+        Self::parse(&text, host)
+            .map_err(|error| ProfileError::Text(format!("{}: {error}", path.display())))
+    }
+
+    /// Writes the profile of `host`, whole or not at all, for this user alone. Gives its path.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(&self, host: &str) -> Result<PathBuf, ProfileError> {
+        let path = path(host)?;
+        self.save_to(&path)
+            .map_err(|error| ProfileError::Io(path.clone(), error))?;
+        Ok(path)
+    }
+
+    fn save_to(&self, path: &Path) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        private_folder(folder)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let beside = folder.join(format!(".{name}.{}", process::id()));
+        let written = private_file(&beside)
+            .and_then(|mut file| {
+                file.write_all(&self.to_text()?)?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&beside, path));
+        if written.is_err() {
+            fs::remove_file(&beside).ok();
+        }
+        written
+    }
+}
+
+/// The file of `host`.
+///
+/// # Errors
+/// If the name can be no host's, or there is no folder.
+pub fn path(host: &str) -> Result<PathBuf, ProfileError> {
+    let name = file_name(host).ok_or_else(|| ProfileError::Name(host.to_owned()))?;
+    let folder = folder().ok_or(ProfileError::NoFolder)?;
+    Ok(folder.join("knock").join("profiles").join(name))
+}
+
+/// A host's name is a file's name, but for letters that Windows does not take. A name that begins
+/// with a dot or a hyphen, or has a slash, is no host's.
+fn file_name(host: &str) -> Option<String> {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let may_have = |c: char| c.is_alphanumeric() || "-._:%".contains(c);
+    let ok = !host.is_empty()
+        && host.len() <= 200
+        && !host.starts_with(['.', '-'])
+        && host.chars().all(may_have);
+    ok.then(|| format!("{}.json", host.to_lowercase().replace([':', '%'], "_")))
+}
+
+/// The user's folder for configuration.
+#[cfg(not(windows))]
+fn folder() -> Option<PathBuf> {
+    // XDG Base Directory Specification: a relative path is to be ignored.
+    let xdg = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    xdg.filter(|path| path.is_absolute())
+        .or_else(|| env::home_dir().map(|home| home.join(".config")))
+}
+
+#[cfg(windows)]
+fn folder() -> Option<PathBuf> {
+    env::var_os("APPDATA").map(PathBuf::from)
+}
+
+#[cfg(unix)]
+fn private_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+#[cfg(not(unix))]
+fn private_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+fn private_file(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINTED: &str = r#"{"version":1,"addresses":["203.0.113.5","2001:db8::5"],"port":51443,"epoch":1,"server":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=","site":"AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=","doors":["ssh","web"]}"#;
+
+    #[test]
+    fn what_knockctl_prints_is_read() {
+        let profile = Profile::parse(PRINTED.as_bytes(), "host").unwrap();
+        assert_eq!(profile.host, "host");
+        assert_eq!(profile.addresses.len(), 2);
+        assert_eq!(profile.port.get(), 51443);
+        assert_eq!(profile.keys.server.0, [1; 32]);
+        assert_eq!(profile.keys.site.expose(), &[2; 32]);
+        assert_eq!(profile.doors.first().map(DoorName::as_str), Some("ssh"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (from, to, why) in [
+            ("\"version\":1", "\"version\":2", "version 2"),
+            ("AgICAgI=", "", "site is not"),
+            ("AQEBAQE=", "AQEBAQF=", "server is not"),
+            ("\"web\"", "\"w b\"", "door 'w b'"),
+            ("51443", "0", "nonzero"),
+            ("\"epoch\":1,", "", "epoch"),
+        ] {
+            let text = PRINTED.replace(from, to);
+            let error = Profile::parse(text.as_bytes(), "host").unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_profile_is_kept_for_this_user_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/host.json");
+        let mut profile = Profile::parse(PRINTED.as_bytes(), "host").unwrap();
+        profile.save_to(&path).unwrap();
+        profile.key = Some("SHA256:x".to_owned());
+        profile.save_to(&path).unwrap();
+        let read = Profile::load_from(&path, "other").unwrap();
+        assert_eq!(read.host, "host");
+        assert_eq!(read.key, profile.key);
+        assert_eq!(read.to_text().unwrap(), profile.to_text().unwrap());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&path), 0o600);
+            assert_eq!(mode(path.parent().unwrap()), 0o700);
+        }
+        let names = fs::read_dir(path.parent().unwrap()).unwrap().count();
+        assert_eq!(names, 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_name_is_never_a_path() {
+        for name in [
+            "", ".", "..", "../x", "a/b", "a\\b", "-o", "a b", "a\0", ".ssh",
+        ] {
+            assert_eq!(file_name(name), None, "{name}");
+        }
+        let known = |name| file_name(name).unwrap();
+        assert_eq!(known("Server.Example.com."), "server.example.com.json");
+        assert_eq!(known("[fe80::1%eth0]"), "fe80__1_eth0.json");
+    }
+}
