@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use clap::CommandFactory;
+use clap::{Arg, CommandFactory};
 use knock::cli::Args;
+use knock::cli::single::{Connect, Enroll, SshConfig};
 
 const PAGE: &str = include_str!("../../../man/knock.1");
 
@@ -17,10 +18,24 @@ fn documented() -> BTreeSet<String> {
         .collect()
 }
 
+/// The options of the program and of its subcommands; the subcommands' help comes by itself.
+fn options() -> Vec<Arg> {
+    let commands = [
+        Args::command(),
+        Enroll::command(),
+        Connect::command(),
+        SshConfig::command(),
+    ];
+    let arguments = commands.iter().flat_map(|command| command.get_arguments());
+    arguments
+        .filter(|arg| !arg.is_positional())
+        .cloned()
+        .collect()
+}
+
 fn real() -> BTreeSet<String> {
-    let command = Args::command();
-    let options = command.get_arguments().filter(|arg| !arg.is_positional());
-    options
+    options()
+        .iter()
         .flat_map(|arg| {
             let short = arg.get_short().map(|short| format!("-{short}"));
             let long = arg.get_long().map(|long| format!("--{long}"));
@@ -37,14 +52,12 @@ fn the_manual_lists_every_option_and_no_other() {
 
 #[test]
 fn the_manual_says_which_options_take_a_value() {
-    for arg in Args::command()
-        .get_arguments()
-        .filter(|arg| !arg.is_positional())
-    {
+    for arg in options() {
         let long = arg.get_long().unwrap();
-        let item = PAGE
-            .lines()
-            .find(|line| line.starts_with(".It Fl ") && line.contains(&format!("-{long}")));
+        let item = PAGE.lines().find(|line| {
+            let names = line.strip_prefix(".It Fl ").unwrap_or_default();
+            names.split(' ').any(|word| word == format!("-{long}"))
+        });
         let takes_value = arg.get_action().takes_values();
         assert_eq!(item.unwrap().contains(" Ar "), takes_value, "--{long}");
     }

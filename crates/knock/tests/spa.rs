@@ -1,6 +1,11 @@
 //! Single packets, from the command line to the answer: against a server in this process, which
 //! verifies as the keeper does, with real keys and, where there is one, a real ssh-agent.
 #![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the helpers of a test may fail as the test itself may"
+)]
 
 use std::fs;
 use std::io::{Read, Write};
@@ -716,7 +721,7 @@ fn ssh_itself_understands_the_lines_for_its_configuration() {
     for (text, contains) in [(&out, ""), (&second, "proxycommand knock connect server.")] {
         fs::write(user.path("ssh_config"), text).unwrap();
         let output = Command::new("ssh")
-            .args(["-G", "-F"])
+            .args(["-T", "-G", "-F"])
             .arg(user.path("ssh_config"))
             .arg("server.example.com")
             .env("PATH", &path)

@@ -497,7 +497,7 @@ impl Exchange<'_> {
         let answer = |state: State| {
             let refused = state.refused.into_iter().next();
             let none_sent = state.sent.is_empty();
-            let verdict = state.verdict.unwrap_or_else(|| match refused {
+            let verdict = state.verdict.unwrap_or(match refused {
                 Some((key, (reply, after))) => Verdict::Answered { reply, key, after },
                 None if none_sent => Verdict::Unsigned,
                 None => Verdict::Silent,
