@@ -263,7 +263,7 @@ impl User {
     }
 
     /// Moves a key into the agent: the file is gone.
-    fn into_agent(&self, name: &str) {
+    fn add_to_agent(&self, name: &str) {
         let path = self.path(".ssh").join(name);
         let (socket, _) = self.agent.as_ref().unwrap();
         let added = Command::new("ssh-add")
@@ -376,7 +376,7 @@ fn an_agent_signs_with_every_kind_of_key() {
         let mut user = User::new();
         let line = user.key("key", kind);
         user.agent();
-        user.into_agent("key");
+        user.add_to_agent("key");
         let server = Server::start(&line, &Ways::default());
         user.store(HOME, &profile(server.port, &[]));
         let (code, _, err) = user.knock(&[HOME]);
@@ -390,7 +390,7 @@ fn the_key_that_is_known_there_is_found_and_remembered() {
     user.agent();
     let lines = ["one", "two", "three"].map(|name| {
         let line = user.key(name, "ed25519");
-        user.into_agent(name);
+        user.add_to_agent(name);
         line
     });
     let server = Server::start(&lines[2], &Ways::default());

@@ -220,7 +220,7 @@ fn wrong_arguments() -> Outcome {
         ("--source server 10.77.0.2 7000", "'server'"),
         ("-i nosuch0 10.77.0.2 7000", "'nosuch0'"),
         ("--no-such-option 10.77.0.2 7000", "--no-such-option"),
-        ("10.77.0.2", "PORT[:PROTO]"),
+        ("-v", "<HOST>"),
     ] {
         let output = net.run(OURS, arguments)?;
         assert_eq!(output.status.code(), Some(1), "{arguments}");
@@ -231,6 +231,14 @@ fn wrong_arguments() -> Outcome {
         );
         assert_eq!(stdout(&output), "", "{arguments}");
     }
+    // Without a port it is a single packet that is asked for, and here there is no profile.
+    let output = net.run(OURS, "10.77.0.2")?;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("knock enroll"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(line(&net.sent(SERVER)?), "");
     Ok(())
 }
