@@ -1,4 +1,5 @@
-//! IPv4, IPv6 with its extension headers, and what TCP and UDP begin with.
+//! IPv4, IPv6 with its extension headers, what TCP and UDP begin with, and what a UDP datagram
+//! carries.
 
 use core::net::IpAddr;
 
@@ -21,8 +22,20 @@ mod number {
     pub(super) const DESTINATION_OPTIONS: u8 = 60;
 }
 
+/// The first or only fragment of a packet.
+pub(super) struct Datagram<'a> {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    /// Whether more fragments follow.
+    has_more: bool,
+    /// From the transport header on.
+    transport: &'a [u8],
+}
+
 /// An IPv4 packet (RFC 791, 3.1).
-pub(super) fn v4(bytes: &[u8]) -> Result<Packet, NotAKnock> {
+#[inline]
+pub(super) fn v4(bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
     let (header, _) = take::<20>(bytes)?;
     let &[
         first,
@@ -43,20 +56,23 @@ pub(super) fn v4(bytes: &[u8]) -> Result<Packet, NotAKnock> {
     if first >> 4 != 4 || words < 5 {
         return Err(NotAKnock::Malformed);
     }
-    if u16::from_be_bytes([f0, f1]) & 0x1fff != 0 {
+    let fragment = u16::from_be_bytes([f0, f1]);
+    if fragment & 0x1fff != 0 {
         return Err(NotAKnock::Fragment);
     }
     let &[s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
-    transport(
-        IpAddr::from([s0, s1, s2, s3]),
-        IpAddr::from([d0, d1, d2, d3]),
+    Ok(Datagram {
+        source: IpAddr::from([s0, s1, s2, s3]),
+        destination: IpAddr::from([d0, d1, d2, d3]),
         protocol,
-        skip(bytes, words * 4)?,
-    )
+        has_more: fragment & 0x2000 != 0,
+        transport: skip(bytes, words * 4)?,
+    })
 }
 
 /// An IPv6 packet (RFC 8200, 3).
-pub(super) fn v6(bytes: &[u8]) -> Result<Packet, NotAKnock> {
+#[inline]
+pub(super) fn v6(bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
     let (header, rest) = take::<8>(bytes)?;
     let &[first, _, _, _, _, _, next, _] = header;
     if first >> 4 != 6 {
@@ -64,17 +80,20 @@ pub(super) fn v6(bytes: &[u8]) -> Result<Packet, NotAKnock> {
     }
     let (source, rest) = take::<16>(rest)?;
     let (destination, rest) = take::<16>(rest)?;
-    let (protocol, payload) = skip_extensions(next, rest)?;
-    transport(
-        IpAddr::from(*source),
-        IpAddr::from(*destination),
+    let (protocol, has_more, transport) = skip_extensions(next, rest)?;
+    Ok(Datagram {
+        source: IpAddr::from(*source),
+        destination: IpAddr::from(*destination),
         protocol,
-        payload,
-    )
+        has_more,
+        transport,
+    })
 }
 
-/// The protocol behind the extension headers (RFC 8200, 4; RFC 4302, 2.2), and its bytes.
-fn skip_extensions(mut next: u8, mut rest: &[u8]) -> Result<(u8, &[u8]), NotAKnock> {
+/// The protocol behind the extension headers (RFC 8200, 4; RFC 4302, 2.2), whether more fragments
+/// follow, and its bytes.
+fn skip_extensions(mut next: u8, mut rest: &[u8]) -> Result<(u8, bool, &[u8]), NotAKnock> {
+    let mut has_more = false;
     for _ in 0..=MAX_EXTENSIONS {
         let length = match next {
             number::HOP_BY_HOP | number::ROUTING | number::DESTINATION_OPTIONS => {
@@ -87,12 +106,14 @@ fn skip_extensions(mut next: u8, mut rest: &[u8]) -> Result<(u8, &[u8]), NotAKno
             }
             number::FRAGMENT => {
                 let (&[_, _, o0, o1], _) = take::<4>(rest)?;
-                if u16::from_be_bytes([o0, o1]) & 0xfff8 != 0 {
+                let fragment = u16::from_be_bytes([o0, o1]);
+                if fragment & 0xfff8 != 0 {
                     return Err(NotAKnock::Fragment);
                 }
+                has_more |= fragment & 1 != 0;
                 8
             }
-            protocol => return Ok((protocol, rest)),
+            protocol => return Ok((protocol, has_more, rest)),
         };
         let (&[following], _) = take::<1>(rest)?;
         next = following;
@@ -101,28 +122,41 @@ fn skip_extensions(mut next: u8, mut rest: &[u8]) -> Result<(u8, &[u8]), NotAKno
     Err(NotAKnock::TooManyHeaders)
 }
 
-/// The beginning of a TCP segment (RFC 9293, 3.1) or UDP datagram (RFC 768).
-fn transport(
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    bytes: &[u8],
-) -> Result<Packet, NotAKnock> {
-    let (protocol, ports, flags) = match protocol {
-        number::TCP => {
-            let (&[s0, s1, d0, d1, .., flags], _) = take::<14>(bytes)?;
-            (Protocol::Tcp, [s0, s1, d0, d1], TcpFlags::from_bits(flags))
+impl<'a> Datagram<'a> {
+    /// The beginning of a TCP segment (RFC 9293, 3.1) or UDP datagram (RFC 768).
+    #[inline]
+    pub(super) fn packet(&self) -> Result<Packet, NotAKnock> {
+        let (protocol, ports, flags) = match self.protocol {
+            number::TCP => {
+                let (&[s0, s1, d0, d1, .., flags], _) = take::<14>(self.transport)?;
+                (Protocol::Tcp, [s0, s1, d0, d1], TcpFlags::from_bits(flags))
+            }
+            number::UDP => (Protocol::Udp, *take::<4>(self.transport)?.0, TcpFlags::NONE),
+            _ => return Err(NotAKnock::OtherProtocol),
+        };
+        let [s0, s1, d0, d1] = ports;
+        Ok(Packet {
+            source: self.source,
+            destination: self.destination,
+            protocol,
+            source_port: u16::from_be_bytes([s0, s1]),
+            destination_port: u16::from_be_bytes([d0, d1]),
+            flags,
+        })
+    }
+
+    /// What a whole UDP datagram carries: as many bytes as its header says (RFC 768, Length).
+    /// What stands behind them, such as the padding of a short Ethernet frame, is not its own.
+    pub(super) fn payload(&self) -> Result<&'a [u8], NotAKnock> {
+        if self.protocol != number::UDP {
+            return Err(NotAKnock::OtherProtocol);
         }
-        number::UDP => (Protocol::Udp, *take::<4>(bytes)?.0, TcpFlags::NONE),
-        _ => return Err(NotAKnock::OtherProtocol),
-    };
-    let [s0, s1, d0, d1] = ports;
-    Ok(Packet {
-        source,
-        destination,
-        protocol,
-        source_port: u16::from_be_bytes([s0, s1]),
-        destination_port: u16::from_be_bytes([d0, d1]),
-        flags,
-    })
+        if self.has_more {
+            return Err(NotAKnock::Fragment);
+        }
+        let (&[_, _, _, _, l0, l1, _, _], payload) = take::<8>(self.transport)?;
+        let length = usize::from(u16::from_be_bytes([l0, l1]));
+        let length = length.checked_sub(8).ok_or(NotAKnock::Malformed)?;
+        payload.get(..length).ok_or(NotAKnock::Truncated)
+    }
 }

@@ -1,6 +1,7 @@
 //! What stands before the IP header: ether types, VLAN tags and the headers of pcap files.
 
-use super::{LinkType, NotAKnock, Packet, ip, take};
+use super::ip::{self, Datagram};
+use super::{LinkType, NotAKnock, take};
 
 /// The most VLAN tags that are stepped over: a service tag and a customer tag.
 const MAX_TAGS: usize = 2;
@@ -18,7 +19,8 @@ mod ether {
 }
 
 /// What follows a header that announced `ether_type`.
-pub(super) fn ether_type(mut ether_type: u16, mut bytes: &[u8]) -> Result<Packet, NotAKnock> {
+#[inline]
+pub(super) fn ether_type(mut ether_type: u16, mut bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
     for _ in 0..=MAX_TAGS {
         match ether_type {
             ether::IPV4 => return ip::v4(bytes),
@@ -34,10 +36,20 @@ pub(super) fn ether_type(mut ether_type: u16, mut bytes: &[u8]) -> Result<Packet
     Err(NotAKnock::Malformed)
 }
 
+/// An IP packet without a header before it.
+pub(super) fn version(bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
+    match bytes.first().map(|first| first >> 4) {
+        Some(4) => ip::v4(bytes),
+        Some(6) => ip::v6(bytes),
+        Some(_) => Err(NotAKnock::Malformed),
+        None => Err(NotAKnock::Truncated),
+    }
+}
+
 /// A frame of a pcap file.
-pub(super) fn frame(link: LinkType, bytes: &[u8]) -> Result<Packet, NotAKnock> {
+pub(super) fn frame(link: LinkType, bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
     match link {
-        LinkType::RawIp => Packet::from_ip(bytes),
+        LinkType::RawIp => version(bytes),
         LinkType::Ethernet => {
             let (&[.., t0, t1], rest) = take::<14>(bytes)?;
             ether_type(u16::from_be_bytes([t0, t1]), rest)
@@ -59,7 +71,7 @@ pub(super) fn frame(link: LinkType, bytes: &[u8]) -> Result<Packet, NotAKnock> {
 
 /// A BSD loopback frame: its address family is in the byte order of the machine that captured
 /// it, and the number of `AF_INET6` is each system's own.
-fn loopback(family: [u8; 4], bytes: &[u8]) -> Result<Packet, NotAKnock> {
+fn loopback(family: [u8; 4], bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
     let family = match family {
         [0, 0, 0, family] | [family, 0, 0, 0] => family,
         _ => return Err(NotAKnock::Malformed),

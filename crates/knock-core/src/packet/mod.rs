@@ -64,12 +64,7 @@ impl Packet {
     /// # Errors
     /// If it is no first or only fragment of a TCP segment or UDP datagram, or too short to tell.
     pub fn from_ip(bytes: &[u8]) -> Result<Self, NotAKnock> {
-        match bytes.first().map(|first| first >> 4) {
-            Some(4) => ip::v4(bytes),
-            Some(6) => ip::v6(bytes),
-            Some(_) => Err(NotAKnock::Malformed),
-            None => Err(NotAKnock::Truncated),
-        }
+        link::version(bytes)?.packet()
     }
 
     /// Reads what follows a link-layer header that announced `ether_type` (host byte order): an
@@ -80,7 +75,7 @@ impl Packet {
     /// # Errors
     /// As [`Packet::from_ip`]; other ether types are [`NotAKnock::Malformed`].
     pub fn from_ether_type(ether_type: u16, bytes: &[u8]) -> Result<Self, NotAKnock> {
-        link::ether_type(ether_type, bytes)
+        link::ether_type(ether_type, bytes)?.packet()
     }
 
     /// Reads a frame as a pcap file of link type `link` has it.
@@ -88,8 +83,30 @@ impl Packet {
     /// # Errors
     /// As [`Packet::from_ether_type`].
     pub fn from_link(link: LinkType, bytes: &[u8]) -> Result<Self, NotAKnock> {
-        link::frame(link, bytes)
+        link::frame(link, bytes)?.packet()
     }
+}
+
+/// What the UDP datagram carries that stands where [`Packet::from_ether_type`] would read it: for
+/// those few packets whose payload matters, so that all others need not be read so far.
+///
+/// Its length is what the UDP header says, and all of it is there.
+///
+/// # Errors
+/// As [`Packet::from_ether_type`]; and a TCP segment is [`NotAKnock::OtherProtocol`], a first
+/// fragment that others follow is [`NotAKnock::Fragment`], a length beyond the end of the bytes is
+/// [`NotAKnock::Truncated`], and one that is less than the UDP header's own is
+/// [`NotAKnock::Malformed`].
+pub fn payload(ether_type: u16, bytes: &[u8]) -> Result<&[u8], NotAKnock> {
+    link::ether_type(ether_type, bytes)?.payload()
+}
+
+/// As [`payload`], of a frame as a pcap file of link type `link` has it.
+///
+/// # Errors
+/// As [`payload`].
+pub fn payload_from_link(link: LinkType, bytes: &[u8]) -> Result<&[u8], NotAKnock> {
+    link::frame(link, bytes)?.payload()
 }
 
 /// The first `N` bytes, and the rest.

@@ -24,7 +24,7 @@ pub(crate) struct Built {
     /// Fragment offset in units of 8 bytes; IPv6 has a fragment header for it.
     pub(crate) offset: Option<u16>,
     headers: Headers,
-    payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +64,14 @@ fn addresses() -> impl Strategy<Value = (IpAddr, IpAddr)> {
 
 /// Packets to `ports`, half of them without anything in the way.
 pub(crate) fn built(ports: impl Strategy<Value = u16>) -> impl Strategy<Value = Built> {
+    carrying(ports, bytes(any::<u8>(), 0..20))
+}
+
+/// The same with such payloads.
+pub(crate) fn carrying(
+    ports: impl Strategy<Value = u16>,
+    payloads: impl Strategy<Value = Vec<u8>>,
+) -> impl Strategy<Value = Built> {
     let plain = Headers {
         ipv4_options: vec![],
         hop_by_hop: None,
@@ -80,7 +88,7 @@ pub(crate) fn built(ports: impl Strategy<Value = u16>) -> impl Strategy<Value = 
         ports,
         fragment,
         headers,
-        bytes(any::<u8>(), 0..20),
+        payloads,
     )
         .prop_map(
             |(ip, (tcp, source_port, flags), destination_port, offset, headers, payload)| Built {
@@ -105,6 +113,16 @@ impl Built {
         match self.offset {
             Some(offset) if offset > 0 => Err(NotAKnock::Fragment),
             _ => Ok(self.packet),
+        }
+    }
+
+    /// What the view must say of the payload.
+    pub(crate) fn expected_payload(&self) -> Result<&[u8], NotAKnock> {
+        // etherparse sets "more fragments" where there is an offset, also for 0.
+        match (self.packet.protocol, self.offset) {
+            (Protocol::Tcp, None | Some(0)) => Err(NotAKnock::OtherProtocol),
+            (Protocol::Udp, None) => Ok(&self.payload),
+            _ => Err(NotAKnock::Fragment),
         }
     }
 
@@ -235,6 +253,39 @@ proptest! {
     }
 
     #[test]
+    fn the_payload_of_a_whole_datagram_is_given_as_it_was_meant(
+        built in built(any::<u16>()),
+        padding in bytes(any::<u8>(), 0..20),
+    ) {
+        let whole = [built.bytes(), padding].concat();
+        let ether_type = built.ether_type();
+        prop_assert_eq!(payload(ether_type, &whole), built.expected_payload());
+        prop_assert_eq!(payload_from_link(LinkType::RawIp, &whole), built.expected_payload());
+        for cut in 0..built.bytes().len() {
+            prop_assert!(payload(ether_type, &whole[..cut]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_payload_is_given_only_of_what_is_a_packet(
+        built in built(any::<u16>()),
+        bends in bytes((any::<Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut bent = built.bytes();
+        for (at, value) in bends {
+            let at = at.index(bent.len());
+            bent[at] = value;
+        }
+        if let Ok(payload) = payload(built.ether_type(), &bent) {
+            let packet = Packet::from_ether_type(built.ether_type(), &bent);
+            prop_assert!(packet.is_ok_and(|packet| packet.protocol == Protocol::Udp));
+            let length = u16::try_from(payload.len() + 8).unwrap().to_be_bytes();
+            let header = bent.windows(8 + payload.len()).any(|w| w[4..6] == length && w.ends_with(payload));
+            prop_assert!(header);
+        }
+    }
+
+    #[test]
     fn a_packet_cut_before_the_flags_or_ports_is_truncated(
         built in built(any::<u16>()),
         cut in any::<Index>(),
@@ -340,6 +391,25 @@ fn neither_lengths_nor_checksums_nor_the_time_to_live_are_asked_for() {
     let read = Packet::from_ip(&packet).unwrap();
     assert_eq!((read.destination_port, read.flags), (7000, TcpFlags::SYN));
     assert_eq!(read.source, IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+}
+
+#[test]
+fn a_udp_length_less_than_its_header_or_beyond_the_bytes_has_no_payload() {
+    let mut packet = datagram();
+    packet.extend([0, 7, 0, 0, 1, 2, 3]);
+    assert_eq!(payload(0x0800, &packet), Err(NotAKnock::Malformed));
+    for (length, expected) in [
+        (8, Ok(&[][..])),
+        (10, Ok(&[1, 2][..])),
+        (11, Ok(&[1, 2, 3][..])),
+        (12, Err(NotAKnock::Truncated)),
+    ] {
+        packet[25] = length;
+        assert_eq!(payload(0x0800, &packet), expected, "{length}");
+    }
+    packet[6] = 0x20;
+    assert_eq!(payload(0x0800, &packet), Err(NotAKnock::Fragment));
+    assert_eq!(port(Packet::from_ip(&packet)), Ok(7000));
 }
 
 #[test]
