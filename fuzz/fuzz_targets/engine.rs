@@ -212,8 +212,5 @@ impl World {
 }
 
 fn fixed(door: &Door) -> Option<Sequence> {
-    match &door.trigger.source {
-        SequenceSource::Fixed(sequence) => Some(sequence.clone()),
-        SequenceSource::OneTime(_) => None,
-    }
+    door.trigger.source.fixed().cloned()
 }

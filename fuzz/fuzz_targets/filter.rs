@@ -1,11 +1,12 @@
-//! The kernel filter of any doors fits the kernel, and no packet that a door could count is
-//! dropped by it.
+//! The kernel filter of any doors fits the kernel, and no packet that a door could count, or that
+//! could be sealed, is dropped by it.
 #![no_main]
 
 use knock_core::door::{Door, SequenceSource};
 use knock_core::filter::{MAX_INSTRUCTIONS, Metadata, Scope, compile, interpret};
-use knock_core::packet::Packet;
+use knock_core::packet::{Packet, payload};
 use knock_core::sequence::{Protocol, Sequence};
+use knock_core::spa::Spa;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 
@@ -19,14 +20,19 @@ fn hold(mut u: Unstructured<'_>) -> Result<()> {
     let sequence = |door: &Door| match &door.trigger.source {
         SequenceSource::Fixed(sequence) => Some(sequence.clone()),
         SequenceSource::OneTime(_) => door.trigger.strict.then(|| spare.clone()),
+        SequenceSource::None => None,
     };
     let sequences: Vec<Option<Sequence>> = doors.iter().map(sequence).collect();
     let interfaces: Vec<u32> = (0..u.int_in_range(0..=4)?)
         .map(|_| u.int_in_range(1..=6))
         .collect::<Result<_>>()?;
+    let spa_ports: Vec<u16> = (0..u.int_in_range(0..=Spa::MAX_PORTS)?)
+        .map(|_| u.int_in_range(7000..=7010))
+        .collect::<Result<_>>()?;
     let scope = Scope {
         interfaces: u.ratio(1, 2)?.then_some(interfaces.as_slice()),
         only_ipv4: u.ratio(1, 4)?,
+        spa_ports: &spa_ports,
     };
     let pairs = doors.iter().map(|door| &door.trigger);
     let program = compile(pairs.zip(sequences.iter().map(Option::as_ref)), &scope);
@@ -61,6 +67,9 @@ fn hold(mut u: Unstructured<'_>) -> Result<()> {
             liked && sequence.as_ref().is_some_and(heard)
         });
         assert!(passes || !could_count, "{packet:?}");
+        let could_be_sealed = spa_ports.contains(&packet.destination_port)
+            && payload(metadata.ether_type, bytes).is_ok_and(|p| Spa::fits(p.len()));
+        assert!(passes || !could_be_sealed, "{packet:?}");
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ pub fn doors(u: &mut Unstructured<'_>, most: u8) -> Result<Vec<Door>> {
 }
 
 fn door(u: &mut Unstructured<'_>) -> Result<Door> {
-    let one_time = u.ratio(1, 4)?;
+    let kind = u.int_in_range(0..=7)?;
     let target = u.ratio(1, 4)?;
     let cooldown = if u.ratio(1, 4)? {
         u.arbitrary::<u8>()?
@@ -30,10 +30,10 @@ fn door(u: &mut Unstructured<'_>) -> Result<Door> {
     Ok(Door {
         name: char::from(u.int_in_range(b'A'..=b'D')?).to_string(),
         trigger: Trigger {
-            source: if one_time {
-                SequenceSource::OneTime("spare".to_owned())
-            } else {
-                SequenceSource::Fixed(sequence(u)?)
+            source: match kind {
+                0 => SequenceSource::None,
+                1 | 2 => SequenceSource::OneTime("spare".to_owned()),
+                _ => SequenceSource::Fixed(sequence(u)?),
             },
             seq_timeout: Duration::from_millis(u64::from(u.arbitrary::<u8>()?) * 16),
             flags: flag_match(u)?,
@@ -45,6 +45,7 @@ fn door(u: &mut Unstructured<'_>) -> Result<Door> {
             strict: u.ratio(1, 8)?,
             cooldown: Duration::from_millis(u64::from(cooldown) * 16),
         },
+        spa: None,
         action: Action::default(),
     })
 }

@@ -139,10 +139,7 @@ impl World {
     }
 
     fn give_sequences(&mut self) {
-        let fixed = |door: &Door| match &door.trigger.source {
-            SequenceSource::Fixed(sequence) => Some(sequence.clone()),
-            SequenceSource::OneTime(_) => None,
-        };
+        let fixed = |door: &Door| door.trigger.source.fixed().cloned();
         self.sequences = self.doors.iter().map(fixed).collect();
         for index in 0..self.doors.len() {
             self.give_sequence(index);

@@ -406,6 +406,7 @@ fn doors(count: u16) -> Vec<Door> {
                     strict: false,
                     cooldown: Duration::ZERO,
                 },
+                spa: None,
                 action: Action::default(),
             })
         })

@@ -9,6 +9,7 @@ use core::time::Duration;
 use crate::flags::FlagMatch;
 use crate::sequence::Sequence;
 use crate::service::Service;
+use crate::spa::Spa;
 use crate::target::Target;
 use crate::template::Template;
 
@@ -23,6 +24,8 @@ pub struct Door {
     pub name: String,
     /// What must be knocked.
     pub trigger: Trigger,
+    /// Who may open it with a sealed packet; `None` if nobody may.
+    pub spa: Option<Spa>,
     /// What then happens.
     pub action: Action,
 }
@@ -52,6 +55,19 @@ pub enum SequenceSource {
     /// `one_time_sequences`: the path of a file whose lines are used once each. The engine keeps
     /// such a door shut until it is told the current line.
     OneTime(String),
+    /// Neither: the door is opened by sealed packets alone. To the engine it is always shut.
+    None,
+}
+
+impl SequenceSource {
+    /// The sequence, if it is always the same.
+    #[must_use]
+    pub const fn fixed(&self) -> Option<&Sequence> {
+        match self {
+            Self::Fixed(sequence) => Some(sequence),
+            Self::OneTime(_) | Self::None => None,
+        }
+    }
 }
 
 /// What happens when a door opens and when its time is over.
@@ -220,6 +236,17 @@ pub fn successors<'a>(
 mod tests {
     use super::*;
     use crate::config::parse;
+
+    #[test]
+    fn who_may_open_a_door_is_no_matter_for_its_successor() {
+        let doors = |text: &str| parse(text.as_bytes(), &|_, _| None).config.unwrap().doors;
+        let before = doors("[A]\nauthorized_keys = /a\n[B]\nauthorized_keys = /b\nsequence = 1\n");
+        let now = doors("[B]\nsequence = 1\n[A]\nauthorized_keys = /c\nconfirm\nopen = icmp\n");
+        let before = before
+            .iter()
+            .map(|door| (door.name.as_str(), &door.trigger));
+        assert_eq!(successors(before, &now), [Some(1), Some(0)]);
+    }
 
     #[test]
     fn what_a_door_opens_is_no_matter_for_its_successor() {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`packet`] | a view over hostile bytes: [`packet::Packet`] |
 //! | [`door`] | [`door::Door`]: what must be knocked, and what then happens |
+//! | [`spa`] | who may open a door with one sealed packet: [`spa::Spa`] |
 //! | [`service`] | what a native door opens: [`service::Service`] |
 //! | [`engine`] | one state machine for each (source, door): [`engine::Engine`] |
 //! | [`filter`] | the doors as classic BPF, so that the kernel drops the rest |
@@ -27,6 +28,7 @@ pub mod one_time;
 pub mod packet;
 pub mod sequence;
 pub mod service;
+pub mod spa;
 pub mod target;
 pub mod template;
 pub mod time;

@@ -14,7 +14,6 @@ use crate::Result;
 use crate::case::Medium;
 use crate::network::{Network, SERVER_INTERFACE};
 use knock_core::config;
-use knock_core::door::SequenceSource;
 use knock_core::filter::{Scope, compile};
 use knock_sys::{Ring, RingSocket, Size, attach_filter};
 use knockd::lab::Process;
@@ -54,17 +53,13 @@ pub fn count_packets(interface: &str, config: &str) -> Result<()> {
 fn open(interface: &str, config: &str) -> Result<Ring> {
     let config = config::parse(config.as_bytes(), &|_, _| None).config;
     let config = config.ok_or("the configuration is refused")?;
-    let doors = config.doors.iter().map(|door| {
-        let sequence = match &door.trigger.source {
-            SequenceSource::Fixed(sequence) => Some(sequence),
-            SequenceSource::OneTime(_) => None,
-        };
-        (&door.trigger, sequence)
-    });
+    let doors = config.doors.iter();
+    let doors = doors.map(|door| (&door.trigger, door.trigger.source.fixed()));
     let index = if_nametoindex(interface)?;
     let scope = Scope {
         interfaces: Some(&[index]),
         only_ipv4: false,
+        spa_ports: config.spa_ports(),
     };
     let program = compile(doors, &scope);
     let socket = RingSocket::new(Size::default())?;

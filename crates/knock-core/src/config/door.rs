@@ -7,12 +7,14 @@ use core::time::Duration;
 
 use super::keys::Key;
 use super::report::Report;
+use super::spa;
 use super::{DoorPlaces, KeyPlace};
 use crate::door::{
     Action, Closing, Commands, Door, Native, Reopen, SequenceSource, Trigger, Widening,
 };
 use crate::flags::FlagMatch;
 use crate::service::Service;
+use crate::spa::KeySource;
 use crate::target::Target;
 use crate::template::Template;
 
@@ -43,6 +45,11 @@ pub(super) struct DoorDraft {
     pub(super) open_to: Widening,
     pub(super) close: Option<String>,
     pub(super) kill: bool,
+    pub(super) spa: Option<bool>,
+    pub(super) key_files: Option<Vec<KeySource>>,
+    pub(super) ttl_max: Option<Duration>,
+    pub(super) confirm: bool,
+    pub(super) require_claim: bool,
     pub(super) user: Option<String>,
 }
 
@@ -54,6 +61,11 @@ pub(super) struct CommandPair {
 }
 
 impl CommandPair {
+    /// Whether it runs anything for any family.
+    pub(super) fn is_given(&self) -> bool {
+        self.for_v4().is_some() || self.for_v6().is_some()
+    }
+
     fn for_v4(&self) -> Option<&Template> {
         self.any.as_ref().filter(|t| !t.as_str().is_empty())
     }
@@ -87,15 +99,26 @@ impl DoorDraft {
             open_to: Widening::default(),
             close: None,
             kill: false,
+            spa: None,
+            key_files: None,
+            ttl_max: None,
+            confirm: false,
+            require_claim: false,
             user: None,
         }
     }
 
-    /// The door, and where it stands. `None` for the door if its sequence is missing, which is
+    /// The door, and where it stands. `None` for the door if what opens it is missing, which is
     /// noted unless it was given and wrong.
-    pub(super) fn finish(self, strict: bool, report: &mut Report) -> (Option<Door>, DoorPlaces) {
+    pub(super) fn finish(
+        mut self,
+        strict: bool,
+        report: &mut Report,
+    ) -> (Option<Door>, DoorPlaces) {
         self.note_idle_stop(report);
         self.note_meaningless(report);
+        let is_sealed = spa::is_wanted(&self);
+        let spa = spa::of(&mut self, report);
         let native = self.open.map(|open| Native {
             open,
             open_for: self.open_for,
@@ -118,28 +141,30 @@ impl DoorDraft {
         let given = places
             .value(Key::Sequence)
             .or(places.value(Key::OneTimeSequences));
-        let Some(source) = self.source else {
-            if given.is_none() && !self.suspect {
-                report.error(
-                    places.header.clone(),
-                    "a door without a sequence",
-                    "a section with a line `sequence = 7000,8000:udp,9000`",
-                    "`one_time_sequences` can stand in its place",
-                );
+        let source = match self.source {
+            Some(source) => source,
+            None if given.is_none() && is_sealed => SequenceSource::None,
+            None => {
+                if given.is_none() && !self.suspect {
+                    note_no_way_in(&places, report);
+                }
+                return (None, places);
             }
-            return (None, places);
         };
+        // What holds for doors that are knocked at is nothing to the others.
+        let knocked = source != SequenceSource::None;
         let trigger = Trigger {
             source,
             seq_timeout: self.seq_timeout,
             flags: self.flags,
             targets: self.targets,
-            strict: self.strict.unwrap_or(strict),
+            strict: knocked && self.strict.unwrap_or(strict),
             cooldown: self.cooldown,
         };
         let door = Door {
             name: self.name,
             trigger,
+            spa,
             action,
         };
         (Some(door), places)
@@ -172,8 +197,8 @@ impl DoorDraft {
         }
         let has = |key| self.keys.iter().any(|place| place.key == key);
         let (opens, closes) = (has(Key::Open), has(Key::Close));
-        let any = |pair: &CommandPair| pair.for_v4().is_some() || pair.for_v6().is_some();
-        let (starts, stops) = (any(&self.start), any(&self.start) && any(&self.stop));
+        let starts = self.start.is_given();
+        let stops = starts && self.stop.is_given();
         for place in &self.keys {
             let (message, expected, help) = match place.key {
                 Key::OpenFor if !opens => (
@@ -216,6 +241,19 @@ impl DoorDraft {
             report.warn(place.line.clone(), message, expected, help);
         }
     }
+}
+
+fn note_no_way_in(places: &DoorPlaces, report: &mut Report) {
+    report.error(
+        places.header.clone(),
+        "a door without a sequence",
+        "a section with a line `sequence = 7000,8000:udp,9000` or `authorized_keys = FILE`",
+        if places.value(Key::AuthorizedKeys).is_some() {
+            "`spa = no` switches `authorized_keys` off"
+        } else {
+            "`one_time_sequences` can stand in its place"
+        },
+    );
 }
 
 fn commands(start: Option<&Template>, stop: Option<&Template>) -> Option<Commands> {

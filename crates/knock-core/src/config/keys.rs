@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::{JournalPlace, suggest};
 use crate::door::Native;
+use crate::spa::Spa;
 
 /// A key of `knockd.conf`, whatever its spelling.
 #[derive(Copy, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -21,6 +22,9 @@ pub enum Key {
     Sandbox,
     OnStop,
     Journal,
+    SpaPort,
+    SpaWindow,
+    StateDir,
     Strict,
     Sequence,
     OneTimeSequences,
@@ -39,6 +43,11 @@ pub enum Key {
     OpenTo,
     Close,
     Kill,
+    Spa,
+    AuthorizedKeys,
+    TtlMax,
+    Confirm,
+    RequireClaim,
     User,
 }
 
@@ -101,6 +110,12 @@ pub enum Shape {
     Door,
     /// A file name from `/` on, taken as it stands, or `off`.
     PathOrOff,
+    /// The name of a directory from `/` on, taken as it stands.
+    Directory,
+    /// UDP ports with commas between them.
+    UdpPorts,
+    /// Files of public keys, or patterns for such, with commas between them.
+    KeyFiles,
 }
 
 impl Shape {
@@ -133,6 +148,11 @@ impl Shape {
             Self::Prefixes => "prefixes, such as /24 for IPv4 and /64 for IPv6",
             Self::Door => "the name of another door that has `open`",
             Self::PathOrOff => "the path of a file, from / on, or off",
+            Self::Directory => "the path of a directory, from / on",
+            Self::UdpPorts => "ports from 1 to 65535, such as 51443 or 51443, 53",
+            Self::KeyFiles => {
+                "files of public keys, such as ~admin/.ssh/authorized_keys or /etc/knockd/keys/*"
+            }
         }
     }
 }
@@ -185,6 +205,10 @@ const OPEN_TIME: Shape = Shape::Within {
     min: Native::MIN_TIME,
     max: Native::MAX_TIME,
 };
+const WINDOW: Shape = Shape::Within {
+    min: Spa::MIN_WINDOW,
+    max: Spa::MAX_WINDOW,
+};
 const FORMATS: Shape = Shape::Choice(&["classic", "rfc3339", "json"]);
 const LEVELS: Shape = Shape::Choice(&["info", "debug"]);
 const SANDBOX: Shape = Shape::Choice(&["on", "require", "off"]);
@@ -221,6 +245,12 @@ pub static KEYS: &[KeySpec] = &[
         ("close", "what becomes of open doors when the daemon stops")),
     row(Key::Journal, "journal", &[], Place::Options, Shape::PathOrOff,
         (JournalPlace::USUAL, "where it is written what is to be closed again")),
+    row(Key::SpaPort, "spa_port", &[], Place::Options, Shape::UdpPorts,
+        ("51443", "the UDP ports at which sealed packets arrive")),
+    row(Key::SpaWindow, "spa_window", &[], Place::Options, WINDOW,
+        ("60", "how far the time in a sealed packet may be from ours")),
+    row(Key::StateDir, "state_dir", &[], Place::Options, Shape::Directory,
+        (Spa::STATE_DIR, "where the keys and the memory of sealed packets are kept")),
     row(Key::Strict, "strict", &[], Place::Both, Shape::Switch,
         ("no", "let any other port of ours break an attempt")),
     row(Key::Sequence, "sequence", &[], Place::Door, Shape::Sequence,
@@ -255,6 +285,16 @@ pub static KEYS: &[KeySpec] = &[
         ("none", "close for who knocked what this other door has opened")),
     row(Key::Kill, "kill", &[], Place::Door, Shape::Switch,
         ("no", "end connections too with `close`")),
+    row(Key::Spa, "spa", &[], Place::Door, Shape::Switch,
+        ("yes with authorized_keys, and else no", "let a sealed packet open the door")),
+    row(Key::AuthorizedKeys, "authorized_keys", &[], Place::Door, Shape::KeyFiles,
+        ("none", "the public keys of those who may open the door with a sealed packet")),
+    row(Key::TtlMax, "ttl_max", &[], Place::Door, OPEN_TIME,
+        ("open_for, and cmd_timeout for commands", "the longest time that a sealed packet may ask for")),
+    row(Key::Confirm, "confirm", &[], Place::Door, Shape::Switch,
+        ("no", "ask who claims no address to confirm the one that was seen")),
+    row(Key::RequireClaim, "require_claim", &[], Place::Door, Shape::Switch,
+        ("no", "refuse sealed packets that do not claim their source address")),
     row(Key::Cooldown, "cooldown", &[], Place::Door, TIME,
         ("0", "how long after an opening the same source cannot open the door again")),
     row(Key::User, "user", &[], Place::Both, Shape::Account,

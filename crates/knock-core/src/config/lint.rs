@@ -6,6 +6,7 @@ mod commands;
 mod native;
 pub mod scan;
 mod shadow;
+mod spa;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +43,7 @@ pub fn lint(config: &Config, places: &Places) -> Vec<Diagnostic> {
     shadow::lint(&doors, &mut report);
     commands::lint(&doors, &mut report);
     native::lint(&doors, &mut report);
+    spa::lint(&doors, config.spa_ports(), &mut report);
     owed(config, places, &mut report);
     report.into_sorted()
 }
@@ -53,12 +55,9 @@ struct Linted<'a> {
 }
 
 impl Linted<'_> {
-    /// Its steps, unless they come from a file.
+    /// Its steps, unless there are none or they come from a file.
     fn sequence(&self) -> Option<&Sequence> {
-        match &self.door.trigger.source {
-            SequenceSource::Fixed(sequence) => Some(sequence),
-            SequenceSource::OneTime(_) => None,
-        }
+        self.door.trigger.source.fixed()
     }
 
     /// The value of a key; the header where the key is not given.
@@ -93,7 +92,7 @@ fn no_time(linted: &Linted<'_>, sequence: &Sequence, report: &mut Report) {
 /// Without flags every segment counts, also those of connections that have nothing to do with it.
 fn flags(linted: &Linted<'_>, report: &mut Report) {
     let trigger = &linted.door.trigger;
-    if !trigger.flags.is_any() {
+    if !trigger.flags.is_any() || trigger.source == SequenceSource::None {
         return;
     }
     let has_tcp = linted.sequence().is_none_or(|sequence| {

@@ -12,6 +12,7 @@ mod open;
 mod prefixes;
 mod reader;
 mod report;
+mod spa;
 mod steps;
 mod suggest;
 mod text;
@@ -26,11 +27,14 @@ pub use lint::{lint, scan};
 pub use steps::SERVICE_HELP;
 
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::time::Duration;
 
 use crate::door::Door;
 use crate::sequence::Protocol;
+use crate::spa::Spa;
 use keys::Key;
 
 /// A configuration that can run.
@@ -40,6 +44,18 @@ pub struct Config {
     pub options: Options,
     /// The doors, in the order of the file.
     pub doors: Vec<Door>,
+}
+
+impl Config {
+    /// The UDP ports at which sealed packets are to be heard: none if no door can be opened so.
+    #[must_use]
+    pub fn spa_ports(&self) -> &[u16] {
+        if self.doors.iter().any(|door| door.spa.is_some()) {
+            &self.options.spa_ports
+        } else {
+            &[]
+        }
+    }
 }
 
 /// `[options]`: what holds for the whole daemon.
@@ -69,6 +85,12 @@ pub struct Options {
     pub on_stop: OnStop,
     /// `journal`.
     pub journal: JournalPlace,
+    /// `spa_port`: UDP ports, each once, at least one and at most [`Spa::MAX_PORTS`].
+    pub spa_ports: Vec<u16>,
+    /// `spa_window`: from [`Spa::MIN_WINDOW`] to [`Spa::MAX_WINDOW`].
+    pub spa_window: Duration,
+    /// `state_dir`: a path that begins with `/`.
+    pub state_dir: String,
 }
 
 impl Default for Options {
@@ -86,6 +108,9 @@ impl Default for Options {
             sandbox: Sandbox::On,
             on_stop: OnStop::Close,
             journal: JournalPlace::Usual,
+            spa_ports: vec![Spa::PORT],
+            spa_window: Spa::WINDOW,
+            state_dir: Spa::STATE_DIR.into(),
         }
     }
 }

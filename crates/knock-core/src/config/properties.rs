@@ -6,6 +6,7 @@ use crate::door::{Action, Closing, Commands, Native, Reopen, SequenceSource, Tri
 use crate::flags::{FlagMatch, TcpFlags};
 use crate::sequence::{Sequence, Step};
 use crate::service::{Ports, Service};
+use crate::spa::{KeySource, Spa};
 use crate::target::Target;
 use crate::template::Template;
 use crate::time::InUnits;
@@ -46,6 +47,8 @@ fn check(bytes: &[u8]) {
             .doors
             .iter()
             .for_each(|door| check_native(door, config));
+        config.doors.iter().for_each(check_spa);
+        check_options(&config.options);
         let lints = lint(config, &parsed.places);
         spans.extend(lints.into_iter().map(|d| d.span));
     }
@@ -78,6 +81,29 @@ fn check_native(door: &Door, config: &Config) {
     }
 }
 
+/// What the types of a door for sealed packets promise.
+fn check_spa(door: &Door) {
+    assert!(door.spa.is_some() || door.trigger.source != SequenceSource::None);
+    assert!(!door.trigger.strict || door.trigger.source != SequenceSource::None);
+    if let Some(spa) = &door.spa {
+        assert!((1..=Spa::MAX_SOURCES).contains(&spa.keys.len()));
+        let times = Native::MIN_TIME..=Native::MAX_TIME;
+        assert!(spa.ttl_max.is_none_or(|time| times.contains(&time)));
+    }
+}
+
+fn check_options(options: &Options) {
+    let Options {
+        spa_ports,
+        spa_window,
+        state_dir,
+        ..
+    } = options;
+    assert!((1..=Spa::MAX_PORTS).contains(&spa_ports.len()) && !spa_ports.contains(&0));
+    assert!((Spa::MIN_WINDOW..=Spa::MAX_WINDOW).contains(spa_window));
+    assert!(state_dir.starts_with('/'));
+}
+
 /// Lines that are nearly right, which random bytes never are.
 fn line() -> impl Strategy<Value = String> {
     let key = prop::sample::select(KEYS).prop_map(|spec| spec.name.to_string());
@@ -91,6 +117,7 @@ fn line() -> impl Strategy<Value = String> {
         "(tcp|UDP|icmp|ssh|)[/: ]?[0-9]{0,5}[-/:]?[0-9]{0,5}",
         "/?[0-9]{0,3}",
         "(A|B|off|keep|run|extend|/j)",
+        "[~/]?[a-z*?.]{0,3}[/~]?[a-z*]{0,3}",
         "(iptables|nft|-A|INPUT|%IP%|%ip%|add|\"|;|#)",
         "\\PC{0,5}",
     ];
@@ -194,6 +221,23 @@ fn native() -> impl Strategy<Value = Native> {
     })
 }
 
+fn spa() -> impl Strategy<Value = Spa> {
+    let key = "(~[a-z]{1,8})?(/[a-z.?]{1,8}\\*?){1,3}";
+    let keys = prop::collection::btree_set(key, 1..4).prop_map(|keys| {
+        keys.iter()
+            .map(|key| KeySource::new(key).unwrap())
+            .collect()
+    });
+    let ttl_max = of((1..=31_000_000_u64).prop_map(Duration::from_secs));
+    let switches = any::<(bool, bool)>();
+    (keys, ttl_max, switches).prop_map(|(keys, ttl_max, (confirm, require_claim))| Spa {
+        keys,
+        ttl_max,
+        confirm,
+        require_claim,
+    })
+}
+
 fn door() -> impl Strategy<Value = Door> {
     let reopen = prop::sample::select(&[Reopen::Run, Reopen::Extend]);
     let user = of("[a-z][a-z0-9-]{0,10}");
@@ -209,10 +253,17 @@ fn door() -> impl Strategy<Value = Door> {
         },
     );
     let name = text().prop_filter("a door", |name| name != "options");
-    (name, trigger(), action).prop_map(|(name, trigger, action)| Door {
-        name,
-        trigger,
-        action,
+    let sealed = (of(spa()), any::<bool>());
+    (name, trigger(), sealed, action).prop_map(|(name, mut trigger, (spa, alone), action)| {
+        if spa.is_some() && alone {
+            (trigger.source, trigger.strict) = (SequenceSource::None, false);
+        }
+        Door {
+            name,
+            trigger,
+            spa,
+            action,
+        }
     })
 }
 
@@ -254,6 +305,8 @@ fn options() -> impl Strategy<Value = Options> {
         "/[a-z/]{1,20}".prop_map(JournalPlace::At),
     ];
     let held = (of("[a-z_][a-z0-9-]{0,10}"), sandbox, stop, journal);
+    let spa_ports = prop::collection::btree_set(1..=u16::MAX, 1..=Spa::MAX_PORTS);
+    let sealed = (spa_ports, 5_000..=600_000_u64, "/[a-z/]{0,20}");
     (
         any::<bool>(),
         path(),
@@ -263,21 +316,27 @@ fn options() -> impl Strategy<Value = Options> {
         level,
         numbers,
         held,
+        sealed,
     )
         .prop_map(
-            |(syslog, logfile, pidfile, names, log_format, log_level, numbers, held)| Options {
-                syslog,
-                logfile,
-                pidfile,
-                interfaces: names.into_iter().collect(),
-                log_format,
-                log_level,
-                max_attempts: numbers.0,
-                max_commands: numbers.1,
-                user: held.0,
-                sandbox: held.1,
-                on_stop: held.2,
-                journal: held.3,
+            |(syslog, logfile, pidfile, names, log_format, log_level, numbers, held, sealed)| {
+                Options {
+                    syslog,
+                    logfile,
+                    pidfile,
+                    interfaces: names.into_iter().collect(),
+                    log_format,
+                    log_level,
+                    max_attempts: numbers.0,
+                    max_commands: numbers.1,
+                    user: held.0,
+                    sandbox: held.1,
+                    on_stop: held.2,
+                    journal: held.3,
+                    spa_ports: sealed.0.into_iter().collect(),
+                    spa_window: Duration::from_millis(sealed.1),
+                    state_dir: sealed.2,
+                }
             },
         )
 }
@@ -304,6 +363,10 @@ fn render(config: &Config) -> String {
         JournalPlace::At(path) => line("journal", path),
         JournalPlace::Off => line("journal", &"OFF"),
     }
+    let ports: Vec<String> = options.spa_ports.iter().map(ToString::to_string).collect();
+    line("spa_port", &ports.join(" ,"));
+    line("spa_window", &InUnits(options.spa_window));
+    line("state_dir", &options.state_dir);
     if let Some(user) = &options.user {
         line("user", user);
     }
@@ -320,6 +383,16 @@ fn render_door(door: &Door) -> String {
     match source {
         SequenceSource::Fixed(sequence) => line("sequence", sequence),
         SequenceSource::OneTime(path) => line("one_time_sequences", path),
+        SequenceSource::None => {}
+    }
+    if let Some(spa) = &door.spa {
+        let keys: Vec<String> = spa.keys.iter().map(ToString::to_string).collect();
+        line("authorized_keys", &keys.join(", "));
+        if let Some(time) = spa.ttl_max {
+            line("ttl_max", &InUnits(time));
+        }
+        line("confirm", &u8::from(spa.confirm));
+        line("require_claim", &u8::from(spa.require_claim));
     }
     if !flags.is_any() {
         line("tcpflags", flags);

@@ -271,7 +271,8 @@ impl<'a> Reader<'a> {
         );
         // The sequence may be what the mistyped key meant to give.
         if let Some(door) = self.doors.last_mut() {
-            door.suspect |= near == Some("sequence") || near == Some("one_time_sequences");
+            let opening = ["sequence", "one_time_sequences", "spa", "authorized_keys"];
+            door.suspect |= near.is_some_and(|near| opening.contains(&near));
         }
     }
 

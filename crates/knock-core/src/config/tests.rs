@@ -1,4 +1,5 @@
 mod native;
+mod spa;
 
 use super::*;
 use crate::door::Door;
@@ -59,6 +60,7 @@ fn steps(door: &Door) -> String {
     match &door.trigger.source {
         SequenceSource::Fixed(sequence) => sequence.to_string(),
         SequenceSource::OneTime(path) => format!("file {path}"),
+        SequenceSource::None => "none".into(),
     }
 }
 

@@ -150,7 +150,8 @@ impl Engine {
     /// table and must be a secret random number, so that nobody can aim at a bucket.
     ///
     /// A door with [`crate::door::SequenceSource::OneTime`] stays shut until
-    /// [`Engine::set_sequence`] is called for it, and is shut again by each of its openings.
+    /// [`Engine::set_sequence`] is called for it, and is shut again by each of its openings. One
+    /// with [`crate::door::SequenceSource::None`] is shut for good.
     #[must_use]
     pub fn new(doors: &[Door], limits: Limits, seed: [u64; 2]) -> Self {
         let rules: Vec<Rule> = doors.iter().take(MAX_DOORS).map(Rule::new).collect();

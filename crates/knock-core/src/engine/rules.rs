@@ -54,6 +54,7 @@ impl Rule {
         match &self.trigger.source {
             SequenceSource::Fixed(sequence) => sequence.steps(),
             SequenceSource::OneTime(_) => self.one_time.as_ref().map_or(&[], Sequence::steps),
+            SequenceSource::None => &[],
         }
     }
 
@@ -113,7 +114,7 @@ impl Rule {
     }
 
     pub(super) const fn is_strict(&self) -> bool {
-        self.trigger.strict
+        self.trigger.strict && !matches!(self.trigger.source, SequenceSource::None)
     }
 
     pub(super) const fn seq_timeout(&self) -> Duration {

@@ -32,6 +32,7 @@ pub(super) fn door(name: &str, steps: &[Step]) -> Door {
             strict: false,
             cooldown: Duration::ZERO,
         },
+        spa: None,
         action: Action::default(),
     }
 }

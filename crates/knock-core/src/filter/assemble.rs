@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use super::spans::Span;
 use super::{Flags, Instruction};
+use crate::spa::Spa;
 
 /// How many bytes of an accepted packet user space may have; the ring holds fewer.
 const SNAP_LENGTH: u32 = 0x4_0000;
@@ -24,15 +25,22 @@ pub(super) mod op {
     /// Load a half word or byte from an offset after the index register.
     pub(in crate::filter) const LD_H_IND: u16 = 0x48;
     pub(in crate::filter) const LD_B_IND: u16 = 0x50;
+    /// Load the length of the packet.
+    pub(in crate::filter) const LD_W_LEN: u16 = 0x80;
     /// Load the index register with a constant, or with the length of an IPv4 header.
     pub(in crate::filter) const LDX_IMM: u16 = 0x01;
     pub(in crate::filter) const LDX_MSH: u16 = 0xb1;
     pub(in crate::filter) const AND: u16 = 0x54;
+    /// Add the index register to the accumulator, and copy the accumulator to it.
+    pub(in crate::filter) const ADD_X: u16 = 0x0c;
+    pub(in crate::filter) const TAX: u16 = 0x07;
     pub(in crate::filter) const JA: u16 = 0x05;
     pub(in crate::filter) const JEQ: u16 = 0x15;
     pub(in crate::filter) const JGT: u16 = 0x25;
     pub(in crate::filter) const JGE: u16 = 0x35;
     pub(in crate::filter) const JSET: u16 = 0x45;
+    /// Jump if the accumulator is not less than the index register.
+    pub(in crate::filter) const JGE_X: u16 = 0x3d;
     pub(in crate::filter) const RET: u16 = 0x06;
 }
 
@@ -56,18 +64,22 @@ pub(super) struct Plan<'a> {
     pub(super) flags: Flags,
     pub(super) tcp: &'a [Span],
     pub(super) udp: &'a [Span],
+    /// UDP ports, none of them in `udp`, of which only datagrams as long as a sealed packet pass.
+    pub(super) sealed: &'a [u32],
 }
 
 /// The program, as long as it gets.
 pub(super) fn program(plan: &Plan<'_>) -> Vec<Instruction> {
     let mut asm = Assembler::default();
-    let udp = asm.ports(plan.udp);
-    let tcp = asm.ports(plan.tcp);
+    let sealed = asm.sealed(plan.sealed);
+    let udp = asm.search_in(plan.udp);
+    let tcp = asm.search_in(plan.tcp);
+    let tcp = asm.port(tcp);
     let tcp = asm.flags(plan.flags, tcp);
-    let start = if (tcp, udp) == (Target::Drop, Target::Drop) {
+    let start = if [tcp, udp, sealed] == [Target::Drop; 3] {
         Target::Drop
     } else {
-        let start = asm.network(plan.only_ipv4, tcp, udp);
+        let start = asm.network(plan, tcp, udp, sealed);
         asm.metadata(plan.interfaces, start)
     };
     asm.finish(start)
@@ -95,17 +107,47 @@ struct Assembler {
 
 /// The parts of the program; each returns where it begins.
 impl Assembler {
-    /// Accepts packets whose destination port lies in `spans`; the index register holds the
-    /// offset of the transport header.
-    fn ports(&mut self, spans: &[Span]) -> Target {
+    /// Accepts packets whose destination port, which is in the accumulator, lies in `spans`.
+    fn search_in(&mut self, spans: &[Span]) -> Target {
         match spans {
             [] => Target::Drop,
             [all] if *all == Span::new(0, u32::from(u16::MAX)) => Target::Accept,
-            _ => {
-                let found = self.search(spans, false, Target::Accept);
-                self.load(op::LD_H_IND, 2, found)
-            }
+            _ => self.search(spans, false, Target::Accept),
         }
+    }
+
+    /// Goes on at `next` with the destination port in the accumulator, if it matters there; the
+    /// index register holds the offset of the transport header.
+    fn port(&mut self, next: Target) -> Target {
+        match next {
+            Target::To(_) => self.load(op::LD_H_IND, 2, next),
+            all_or_nothing => all_or_nothing,
+        }
+    }
+
+    /// Accepts a UDP datagram that is as long as a sealed packet, and all of which is there, if
+    /// there are `ports` for such.
+    fn sealed(&mut self, ports: &[u32]) -> Target {
+        if ports.is_empty() {
+            return Target::Drop;
+        }
+        let [shortest, longest] = [Spa::MIN, Spa::MAX].map(|payload| u32::from(payload) + 8);
+        let next = self.branch(op::JGE_X, 0, Target::Accept, Target::Drop);
+        let next = self.load(op::LD_W_LEN, 0, next);
+        let next = self.load(op::TAX, 0, next);
+        let next = self.load(op::ADD_X, 0, next);
+        let next = self.branch(op::JGT, longest, Target::Drop, next);
+        let next = self.branch(op::JGE, shortest, next, Target::Drop);
+        self.load(op::LD_H_IND, 4, next)
+    }
+
+    /// Goes on at `sealed` with UDP datagrams to one of `ports`, and at `udp` with all others.
+    fn udp(&mut self, ports: &[u32], sealed: Target, udp: Target) -> Target {
+        let mut next = udp;
+        for port in ports.iter().rev() {
+            next = self.branch(op::JEQ, *port, sealed, next);
+        }
+        self.port(next)
     }
 
     /// Goes on at `next` with TCP segments whose flags are as every door asks.
@@ -120,18 +162,30 @@ impl Assembler {
     }
 
     /// Finds the transport header behind the network header.
-    fn network(&mut self, only_ipv4: bool, tcp: Target, udp: Target) -> Target {
+    fn network(&mut self, plan: &Plan<'_>, tcp: Target, udp: Target, sealed: Target) -> Target {
         let mut next = Target::Drop;
         for tag in [0x8100, 0x88a8, 0x9100] {
             next = self.branch(op::JEQ, tag, Target::Accept, next);
         }
-        if !only_ipv4 {
+        if !plan.only_ipv4 {
+            let udp = self.udp(plan.sealed, sealed, udp);
             let ipv6 = self.ipv6(tcp, udp);
             next = self.branch(op::JEQ, 0x86dd, ipv6, next);
         }
+        let whole = self.whole(sealed);
+        let udp = self.udp(plan.sealed, whole, udp);
         let ipv4 = self.ipv4(tcp, udp);
         next = self.branch(op::JEQ, 0x0800, ipv4, next);
         self.load(op::LD_W_ABS, ancillary::PROTOCOL, next)
+    }
+
+    /// Goes on at `next` with IPv4 packets that no fragment follows.
+    fn whole(&mut self, next: Target) -> Target {
+        if next == Target::Drop {
+            return next;
+        }
+        let next = self.branch(op::JSET, 0x2000, Target::Drop, next);
+        self.load(op::LD_H_ABS, 6, next)
     }
 
     fn ipv4(&mut self, tcp: Target, udp: Target) -> Target {

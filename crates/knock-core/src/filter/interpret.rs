@@ -35,6 +35,7 @@ pub fn interpret(
             op::LD_B_ABS => loaded(byte(bytes, Some(k))),
             op::LD_H_IND => loaded(half(bytes, k.checked_add(x))),
             op::LD_B_IND => loaded(byte(bytes, k.checked_add(x))),
+            op::LD_W_LEN => loaded(u32::try_from(bytes.len()).ok()),
             op::LDX_IMM => {
                 x = k;
                 true
@@ -49,15 +50,24 @@ pub fn interpret(
                 a &= k;
                 true
             }
+            op::ADD_X => {
+                a = a.wrapping_add(x);
+                true
+            }
+            op::TAX => {
+                x = a;
+                true
+            }
             op::JA => {
                 skip = usize::try_from(k).map_err(|_| NotAProgram)?;
                 true
             }
-            op::JEQ | op::JGT | op::JGE | op::JSET => {
+            op::JEQ | op::JGT | op::JGE | op::JGE_X | op::JSET => {
                 let yes = match code {
                     op::JEQ => a == k,
                     op::JGT => a > k,
                     op::JGE => a >= k,
+                    op::JGE_X => a >= x,
                     _ => a & k != 0,
                 };
                 skip = usize::from(if yes { jt } else { jf });

@@ -2,7 +2,8 @@
 //!
 //! Promise: whatever the engine would count passes. The reverse does not hold: addresses are
 //! checked in user space, IPv6 packets with extension headers and packets behind a VLAN tag are
-//! passed up unread, and with very many ports neighbours share a range.
+//! passed up unread, and with very many ports neighbours share a range. The same holds for sealed
+//! packets: what could be one by port and length passes, and only whole datagrams do.
 
 mod assemble;
 mod interpret;
@@ -18,6 +19,7 @@ use self::spans::Span;
 use crate::door::Trigger;
 use crate::flags::TcpFlags;
 use crate::sequence::{Protocol, Sequence};
+use crate::spa::Spa;
 
 /// One instruction: `struct sock_filter` of `linux/filter.h`.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
@@ -49,6 +51,9 @@ pub struct Scope<'a> {
     pub interfaces: Option<&'a [u32]>,
     /// IPv6 is dropped (`-4`), except behind a VLAN tag, where the filter does not look.
     pub only_ipv4: bool,
+    /// The UDP ports at which sealed packets arrive: none if no door has SPA. Of more than
+    /// [`Spa::MAX_PORTS`] the rest is not heard.
+    pub spa_ports: &'a [u16],
 }
 
 /// The program for `doors`, each with its current sequence (`None`: a spent one-time door), for
@@ -64,15 +69,22 @@ pub fn compile<'a>(
         let spans = spans::of(indices.to_vec());
         spans::coarsened([&spans, &[]], MAX_INTERFACE_SPANS).0
     });
+    let ports = scope.spa_ports.iter().take(Spa::MAX_PORTS);
     let mut most = MAX_PORT_SPANS;
     loop {
         let (tcp, udp) = spans::coarsened([&wanted.tcp, &wanted.udp], most);
+        let passes = |port: u32| udp.iter().any(|span| span.contains(port));
+        // What passes whatever it carries need not be measured.
+        let sealed: Vec<u32> = (ports.clone().map(|port| u32::from(*port)))
+            .filter(|port| !passes(*port))
+            .collect();
         let program = assemble::program(&assemble::Plan {
             interfaces: interfaces.as_deref(),
             only_ipv4: scope.only_ipv4,
             flags: wanted.flags.unwrap_or_default(),
             tcp: &tcp,
             udp: &udp,
+            sealed: &sealed,
         });
         if program.len() <= MAX_INSTRUCTIONS {
             return program;

@@ -13,6 +13,10 @@ impl Span {
     pub(super) const fn new(first: u32, last: u32) -> Self {
         Self { first, last }
     }
+
+    pub(super) const fn contains(self, number: u32) -> bool {
+        self.first <= number && number <= self.last
+    }
 }
 
 /// The numbers as sorted ranges with a gap between any two.

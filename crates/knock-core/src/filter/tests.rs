@@ -13,7 +13,8 @@ use super::*;
 use crate::door::SequenceSource;
 use crate::flags::FlagMatch;
 use crate::packet::Packet;
-use crate::packet::tests::built;
+use crate::packet::payload;
+use crate::packet::tests::{built, carrying};
 use crate::sequence::Step;
 
 const TO_HOST: Metadata = Metadata {
@@ -40,10 +41,7 @@ fn program(doors: &[Trigger], scope: &Scope<'_>) -> Vec<Instruction> {
 }
 
 fn sequence(door: &Trigger) -> Option<&Sequence> {
-    match &door.source {
-        SequenceSource::Fixed(sequence) => Some(sequence),
-        SequenceSource::OneTime(_) => None,
-    }
+    door.source.fixed()
 }
 
 /// Whether any of `doors` names the packet's port and likes its flags, or is strict.
@@ -53,6 +51,24 @@ fn could_count(doors: &[Trigger], packet: &Packet) -> bool {
         let named = sequence(door).is_some_and(|s| s.steps().contains(&packet.step()));
         liked && (named || door.strict)
     })
+}
+
+/// Whether it is a datagram to one of `ports` that is as long as a sealed packet.
+fn could_be_sealed(ports: &[u16], ether_type: u16, bytes: &[u8]) -> bool {
+    let to_port = Packet::from_ether_type(ether_type, bytes)
+        .is_ok_and(|packet| ports.contains(&packet.destination_port));
+    to_port && payload(ether_type, bytes).is_ok_and(|payload| Spa::fits(payload.len()))
+}
+
+/// Payloads, many of them as long as a sealed packet, or nearly so.
+fn payloads() -> impl Strategy<Value = Vec<u8>> {
+    let length = prop_oneof![
+        0..20_usize,
+        60..68_usize,
+        1_196..1_204_usize,
+        60..1_210_usize
+    ];
+    (length, any::<u8>()).prop_map(|(length, byte)| vec![byte; length])
 }
 
 /// Whether it is an IPv6 packet with extension headers, which pass unread.
@@ -114,7 +130,8 @@ proptest! {
 #[test]
 fn what_a_door_could_count_is_never_dropped(
     doors in doors(),
-    built in built(port()),
+    spa_ports in many(port(), 0..4),
+    built in carrying(port(), payloads()),
     bends in many((any::<Index>(), any::<u8>()), 0..3),
     cut in any::<Index>(),
     cuts in prop::bool::weighted(0.2),
@@ -137,13 +154,14 @@ fn what_a_door_could_count_is_never_dropped(
         bytes.splice(..0, [0, 7, high, low]);
         metadata.ether_type = 0x8100;
     }
-    let scope = Scope { interfaces: interfaces.as_deref(), only_ipv4 };
+    let scope = Scope { interfaces: interfaces.as_deref(), only_ipv4, spa_ports: &spa_ports };
     let passed = passes(&program(&doors, &scope), &bytes, metadata);
     let in_scope = metadata.packet_type != 4
         && interfaces.as_ref().is_none_or(|list| list.contains(&metadata.interface));
     match Packet::from_ether_type(metadata.ether_type, &bytes) {
         Ok(packet) if in_scope && !(only_ipv4 && packet.source.is_ipv6()) => {
-            prop_assert!(passed || !could_count(&doors, &packet));
+            let sealed = could_be_sealed(&spa_ports, metadata.ether_type, &bytes);
+            prop_assert!(passed || !could_count(&doors, &packet) && !sealed);
         }
         _ => prop_assert!(in_scope || !passed),
     }
@@ -184,6 +202,37 @@ fn one_door_lets_through_its_ports_with_its_flags_and_nothing_else(
     let metadata = Metadata { ether_type: built.ether_type(), ..TO_HOST };
     let passed = passes(&program(&door, &Scope::default()), &bytes, metadata);
     prop_assert_eq!(passed, unread(&bytes) || could_count(&door, &packet));
+}
+
+#[test]
+fn sealed_packets_pass_at_their_ports_and_nothing_else_does_there(
+    knocked in prop::option::of((many(step(), 1..6), flag_match())),
+    spa_ports in many(7000_u16..7012, 1..6),
+    built in carrying(7000_u16..7012, payloads()),
+    padding in many(any::<u8>(), 0..9),
+    cut in prop::option::weighted(0.2, any::<Index>()),
+    length in prop::option::weighted(0.2, (0..4_u8, any::<u8>())),
+) {
+    // Of the flags, several doors have only a common part in the filter.
+    let doors: Vec<Trigger> = knocked
+        .into_iter()
+        .map(|(steps, flags)| door(steps, flags, false))
+        .collect();
+    let mut bytes = [built.bytes(), padding.clone()].concat();
+    let start = bytes.len() - padding.len() - built.payload.len() - 8;
+    if let (Some((high, low)), Protocol::Udp) = (length, built.packet.protocol) {
+        bytes[start + 4..start + 6].copy_from_slice(&[high, low]);
+    }
+    if let Some(cut) = cut {
+        bytes.truncate(start + 8 + cut.index(built.payload.len() + 1));
+    }
+    let metadata = Metadata { ether_type: built.ether_type(), ..TO_HOST };
+    let scope = Scope { spa_ports: &spa_ports, ..Scope::default() };
+    let passed = passes(&program(&doors, &scope), &bytes, metadata);
+    let packet = Packet::from_ether_type(metadata.ether_type, &bytes);
+    let counts = packet.is_ok_and(|packet| could_count(&doors, &packet));
+    let sealed = could_be_sealed(&spa_ports, metadata.ether_type, &bytes);
+    prop_assert_eq!(passed, unread(&bytes) || counts || sealed);
 }
 
 #[test]
@@ -260,6 +309,34 @@ fn without_a_door_everything_is_dropped() {
 }
 
 #[test]
+fn of_a_port_that_is_a_step_too_every_datagram_passes() {
+    let doors = [door(vec![Step::udp(7000)], FlagMatch::ANY, false)];
+    let scope = Scope {
+        spa_ports: &[7000, 7001],
+        ..Scope::default()
+    };
+    let program = program(&doors, &scope);
+    assert!(passes(&program, &udp(7000), TO_HOST));
+    assert!(!passes(&program, &udp(7001), TO_HOST));
+}
+
+#[test]
+fn so_many_ports_for_sealed_packets_are_heard_and_no_more() {
+    let ports: Vec<u16> = (7000..7020).collect();
+    let scope = Scope {
+        spa_ports: &ports,
+        ..Scope::default()
+    };
+    let program = program(&[], &scope);
+    let mut packet = [udp(0).as_slice(), &[0; 64]].concat();
+    packet[25] = 72;
+    for (i, port) in ports.iter().enumerate() {
+        packet[22..24].copy_from_slice(&port.to_be_bytes());
+        assert_eq!(passes(&program, &packet, TO_HOST), i < Spa::MAX_PORTS);
+    }
+}
+
+#[test]
 fn ten_thousand_doors_fit_and_lose_none_of_their_ports() {
     for count in [300, 1000, 10_000] {
         let doors = spread(count);
@@ -282,7 +359,7 @@ fn hundreds_of_interfaces_are_told_apart_and_thousands_fit() {
         let listed: Vec<u32> = (1..=most).map(|i| i * step).collect();
         let scope = Scope {
             interfaces: Some(&listed),
-            only_ipv4: false,
+            ..Scope::default()
         };
         let program = program(&doors, &scope);
         let Some(step) = sequence(&doors[0]).unwrap().steps().last() else {

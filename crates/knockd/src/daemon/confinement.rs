@@ -92,7 +92,7 @@ fn needs(settings: &Settings, doors: &[Door]) -> Needs {
     let mut doors_with_commands = doors.iter().filter(with_commands);
     let one_time = doors.iter().filter_map(|door| match &door.trigger.source {
         SequenceSource::OneTime(path) => Some(settings.folder.join(path)),
-        SequenceSource::Fixed(_) => None,
+        SequenceSource::Fixed(_) | SequenceSource::None => None,
     });
     let mut files: Vec<PathBuf> = one_time.collect();
     files.push(settings.cli.config.clone());

@@ -82,7 +82,8 @@ impl Daemon {
         let sequences = self.one_time.sequences();
         let doors = Arc::clone(self.doors.now());
         let attempts = self.settings.max_attempts;
-        self.side.set_doors(doors, sequences, attempts);
+        let spa_ports = self.settings.spa_ports.clone();
+        self.side.set_doors(doors, sequences, attempts, spa_ports);
         let names = self.settings.interfaces.names.clone();
         self.side.set_interfaces(names);
     }

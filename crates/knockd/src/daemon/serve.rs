@@ -100,6 +100,7 @@ impl Daemon {
             doors: Arc::clone(doors.now()),
             sequences: one_time.sequences(),
             max_attempts: settings.max_attempts,
+            spa_ports: settings.spa_ports.clone(),
             interfaces: settings.interfaces.names.clone(),
             only_ipv4: settings.cli.only_ip_v4,
             // In the background nobody would see it.

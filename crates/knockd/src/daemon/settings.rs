@@ -23,6 +23,7 @@ pub(super) struct Settings {
     /// Only with `-d`.
     pub(super) pidfile: Option<PathBuf>,
     pub(super) max_attempts: u32,
+    pub(super) spa_ports: Vec<u16>,
     pub(super) max_commands: usize,
     /// The listener's account, if the configuration names one.
     pub(super) user: Option<String>,
@@ -54,6 +55,7 @@ impl Settings {
             background,
             pidfile: cli.daemon.then(|| folder.join(pidfile)),
             max_attempts: options.max_attempts,
+            spa_ports: config.spa_ports().to_vec(),
             max_commands: usize::try_from(options.max_commands).unwrap_or(usize::MAX),
             user: options.user.clone(),
             sandbox: options.sandbox,

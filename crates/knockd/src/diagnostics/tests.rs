@@ -306,6 +306,37 @@ close =
 }
 
 #[test]
+fn mistakes_of_doors_for_sealed_packets() {
+    assert_snapshot!(rendered(
+        b"\
+[options]
+spa_port = udp/51443, 51443:udp, tcp/22, 1-9, 80 90,, 0x1
+spa_port = 1,2,3,4,5,6,7,7,8,9
+spa_window = 1h
+state_dir = lib/knockd
+[A]
+spa = yes
+[B]
+spa = no
+authorized_keys = /etc/knockd/keys/*
+[C]
+authorized_keys = keys, ~/.ssh/authorized_keys, ~*/.ssh/authorized_keys, ~admin, /etc/keys/
+[D]
+authorized_keys = %h/.ssh/authorized_keys, ssh-ed25519 AAAAC3Nz me@here, /home/**/k, \"/k\", /a /b,
+[E]
+authorized_keys = /k, /k
+ttl_max = 1h
+confirm = maybe
+cooldown = 5s
+[F]
+sequence = 7000
+require_claim = yes
+ttl_max = 0
+"
+    ));
+}
+
+#[test]
 fn bytes_that_are_no_text() {
     assert_snapshot!(rendered(
         b"# caf\xe9 in a comment is nobody's business\n\

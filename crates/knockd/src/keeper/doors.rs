@@ -98,13 +98,15 @@ impl Generations {
     /// forgotten.
     ///
     /// # Errors
-    /// If there is no such door, or it has no such step.
+    /// If there is no such door, or it has no such step, or no steps at all.
     pub fn check(&mut self, report: &Report) -> Result<DoorRef, Misbehaviour> {
         let door = self.find(report.doors, report.door);
         let door = door.ok_or(Misbehaviour::NoSuchDoor)?;
         let steps = match &door.trigger.source {
             SequenceSource::Fixed(sequence) => sequence.steps().len(),
             SequenceSource::OneTime(_) => Sequence::MAX,
+            // No knock opens it, so the listener cannot say that one did.
+            SequenceSource::None => return Err(Misbehaviour::NoSuchDoor),
         };
         let most = match report.kind {
             ReportKind::Stage(stage) => usize::from(stage),

@@ -529,3 +529,15 @@ fn a_door_or_a_step_that_does_not_exist_is_not_believed() {
         );
     }
 }
+
+#[test]
+fn that_a_knock_opened_a_door_without_a_sequence_is_not_believed() {
+    let text = "[A]\nauthorized_keys = /k\nopen = tcp/22\n";
+    let parsed = config::parse(text.as_bytes(), &|_, _| None);
+    let all: Arc<[Door]> = parsed.config.unwrap().doors.into();
+    let mut doors = Generations::new(Arc::clone(&all));
+    for kind in [ReportKind::Opening, ReportKind::Stage(1)] {
+        let meant = doors.check(&report(&all, 0, kind));
+        assert!(matches!(meant, Err(Misbehaviour::NoSuchDoor)));
+    }
+}

@@ -24,6 +24,8 @@ pub(super) struct Capture {
     only_ipv4: bool,
     doors: Arc<[Door]>,
     sequences: BTreeMap<DoorId, Sequence>,
+    /// Where sealed packets arrive.
+    spa_ports: Vec<u16>,
     /// What is in force.
     program: Vec<Instruction>,
 }
@@ -35,6 +37,7 @@ impl Capture {
             only_ipv4,
             doors: Arc::new([]),
             sequences: BTreeMap::new(),
+            spa_ports: Vec::new(),
             program: Vec::new(),
         }
     }
@@ -43,8 +46,10 @@ impl Capture {
         &mut self,
         doors: Arc<[Door]>,
         sequences: &[(DoorId, Option<Sequence>)],
+        spa_ports: &[u16],
     ) {
         self.doors = doors;
+        self.spa_ports = spa_ports.to_vec();
         self.sequences.clear();
         for (door, sequence) in sequences {
             self.set_sequence(*door, sequence.clone());
@@ -65,6 +70,7 @@ impl Capture {
         let scope = Scope {
             interfaces: interfaces.as_deref(),
             only_ipv4: self.only_ipv4,
+            spa_ports: &self.spa_ports,
         };
         let program = compile(self.wanted(), &scope);
         if program == self.program {
@@ -87,6 +93,7 @@ impl Capture {
             let sequence = match &door.trigger.source {
                 SequenceSource::Fixed(sequence) => Some(sequence),
                 SequenceSource::OneTime(_) => self.sequences.get(&DoorId(id)),
+                SequenceSource::None => None,
             };
             (&door.trigger, sequence)
         })

@@ -54,6 +54,8 @@ pub struct Setup {
     pub sequences: Vec<(DoorId, Option<Sequence>)>,
     /// Attempts alive at once (`max_attempts`).
     pub max_attempts: u32,
+    /// The UDP ports at which sealed packets arrive ([`knock_core::config::Config::spa_ports`]).
+    pub spa_ports: Vec<u16>,
     /// Names of interfaces, present or not; `any` for every one there is and will be.
     pub interfaces: Vec<String>,
     /// IPv6 is not looked at (`-4`).
@@ -141,6 +143,7 @@ impl PacketSide {
             doors,
             sequences,
             max_attempts,
+            spa_ports,
             interfaces,
             only_ipv4,
             dump,
@@ -153,7 +156,7 @@ impl PacketSide {
         let socket = RingSocket::new(RING).map_err(capture_error)?;
         let shared = Arc::new(socket.as_fd().try_clone_to_owned().map_err(inside)?);
         let mut capture = Capture::new(Arc::clone(&shared), only_ipv4);
-        capture.set_doors(Arc::clone(&doors), &sequences);
+        capture.set_doors(Arc::clone(&doors), &sequences, &spa_ports);
         let problem = capture
             .attach(&watch.scope())
             .map_err(StartError::Capture)?;
@@ -180,6 +183,7 @@ impl PacketSide {
                 doors,
                 sequences,
                 max_attempts,
+                spa_ports,
             },
             recall: Recall::default(),
             counted: BTreeMap::new(),
@@ -269,15 +273,18 @@ impl PacketSide {
         doors: Arc<[Door]>,
         sequences: Vec<(DoorId, Option<Sequence>)>,
         max_attempts: u32,
+        spa_ports: Vec<u16>,
     ) {
         self.recall.follow(&self.doors.doors, &doors);
-        self.capture.set_doors(Arc::clone(&doors), &sequences);
+        self.capture
+            .set_doors(Arc::clone(&doors), &sequences, &spa_ports);
         self.attach();
         self.doors = Doors {
             checksum: Checksum::of(&doors),
             doors,
             sequences,
             max_attempts,
+            spa_ports,
         };
         self.tell(&Order::Doors(self.doors.clone()));
     }

@@ -266,6 +266,7 @@ impl Listener {
             doors,
             sequences,
             max_attempts,
+            spa_ports: _,
         } = doors;
         self.echoes = echoes_of(&doors);
         self.engine.set_limits(Limits { max_attempts });

@@ -58,6 +58,8 @@ pub struct Doors {
     pub sequences: Vec<(DoorId, Option<Sequence>)>,
     /// Attempts alive at once.
     pub max_attempts: u32,
+    /// The UDP ports at which sealed packets arrive: none if no door has SPA.
+    pub spa_ports: Vec<u16>,
 }
 
 /// Which interfaces count, and which addresses are their own.
@@ -150,6 +152,7 @@ impl Order {
             Self::Doors(doors) => {
                 to.u8(DOORS);
                 to.u32(doors.max_attempts);
+                to.list(&doors.spa_ports, |to, port| to.u16(*port));
                 to.list(&doors.sequences, |to, (door, sequence)| {
                     to.u16(door.0);
                     to.option(sequence.as_ref(), write_sequence);
@@ -213,6 +216,7 @@ fn read(from: &mut Reader<'_>) -> Result<Order, Malformed> {
 
 fn read_doors(from: &mut Reader<'_>) -> Result<Doors, Malformed> {
     let max_attempts = from.u32()?;
+    let spa_ports = from.list(Reader::u16)?;
     let sequences = from.list(|from| Ok((DoorId(from.u16()?), from.option(read_sequence)?)))?;
     let checksum = Checksum::of_bytes(from.0);
     let doors = from.list(read_door)?;
@@ -221,6 +225,7 @@ fn read_doors(from: &mut Reader<'_>) -> Result<Doors, Malformed> {
         doors: doors.into(),
         sequences,
         max_attempts,
+        spa_ports,
     })
 }
 
@@ -243,6 +248,7 @@ fn write_door(to: &mut Writer, door: &Door) {
             to.u8(1);
             to.text(file);
         }
+        SequenceSource::None => to.u8(2),
     }
     to.duration(*seq_timeout);
     to.u8(flags.must_be_set().bits());
@@ -260,6 +266,7 @@ fn read_door(from: &mut Reader<'_>) -> Result<Door, Malformed> {
     let source = match from.u8()? {
         0 => SequenceSource::Fixed(read_sequence(from)?),
         1 => SequenceSource::OneTime(from.text()?),
+        2 => SequenceSource::None,
         _ => return Err(Malformed),
     };
     let seq_timeout = from.duration()?;
@@ -279,6 +286,7 @@ fn read_door(from: &mut Reader<'_>) -> Result<Door, Malformed> {
             strict: from.switch()?,
             cooldown: from.duration()?,
         },
+        spa: None,
         action: Action::default(),
     })
 }

@@ -18,6 +18,9 @@ strict = yes
 one_time_sequences = /etc/b
 cooldown = 2s
 command = /bin/secret %IP%
+[C]
+authorized_keys = /etc/secret
+open = tcp/22
 ";
 
 fn doors(text: &str) -> Doors {
@@ -31,6 +34,7 @@ fn doors(text: &str) -> Doors {
             (DoorId(7), None),
         ],
         max_attempts: 77,
+        spa_ports: vec![51443, 53],
     }
 }
 
@@ -88,10 +92,12 @@ fn doors_arrive_with_all_that_is_heard_and_nothing_of_what_is_done() {
     };
     assert_eq!(doors.sequences, sent.sequences);
     assert_eq!(doors.max_attempts, 77);
+    assert_eq!(doors.spa_ports, [51443, 53]);
     assert_eq!(doors.checksum, sent.checksum, "reckoned on both sides");
     for (there, here) in doors.doors.iter().zip(sent.doors.iter()) {
         assert_eq!((&there.name, &there.trigger), (&here.name, &here.trigger));
         assert_eq!((&there.action.v4, &there.action.v6), (&None, &None));
+        assert_eq!((&there.action.native, &there.spa), (&None, &None));
     }
 }
 
@@ -99,9 +105,10 @@ fn doors_arrive_with_all_that_is_heard_and_nothing_of_what_is_done() {
 fn a_checksum_tells_doors_apart_by_what_is_heard() {
     let of = |text: &str| doors(text).checksum;
     let same = DOORS.replace("secret", "other");
-    assert_eq!(of(DOORS), of(&same), "commands are the keeper's");
+    assert_eq!(of(DOORS), of(&same), "commands and keys are the keeper's");
     for (from, to) in [
-        ("[A]", "[C]"),
+        ("[A]", "[D]"),
+        ("authorized_keys", "sequence = 5\nauthorized_keys"),
         ("8000:udp", "8000"),
         ("!ack", "ack"),
         ("/24", "/25"),

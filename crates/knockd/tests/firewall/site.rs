@@ -215,6 +215,7 @@ fn ssh_door(targets: &[&str]) -> Outcome<Door> {
     let ports = Ports::new(22, 22).ok_or("no port")?;
     Ok(Door {
         name: "ssh".to_owned(),
+        spa: None,
         trigger: Trigger {
             source: SequenceSource::OneTime("/nonexistent".to_owned()),
             seq_timeout: Duration::from_secs(5),

@@ -38,6 +38,7 @@ pub(crate) fn setup(text: &str, interfaces: &[&str]) -> Outcome<Setup> {
         doors: doors(text)?,
         sequences: Vec::new(),
         max_attempts: 65_536,
+        spa_ports: Vec::new(),
         interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
         only_ipv4: false,
         dump: false,
@@ -75,7 +76,7 @@ impl Bench {
     ) -> Outcome {
         self.doors = doors(text)?;
         let doors = Arc::clone(&self.doors);
-        self.side.set_doors(doors, sequences, 65_536);
+        self.side.set_doors(doors, sequences, 65_536, Vec::new());
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use super::super::Config;
-use crate::door::{Door, SequenceSource, Trigger};
+use crate::door::{Door, Trigger};
 use crate::flags::TcpFlags;
 use crate::sequence::{Protocol, Sequence, Step};
 use crate::target::Target;
@@ -55,7 +55,7 @@ pub enum Chance {
 }
 
 /// What scans do to each door of `config`, in their order; `None` for those whose sequences are
-/// in a file, which change with each opening.
+/// in a file, which change with each opening, and for those that have none.
 #[must_use]
 pub fn exposures(config: &Config) -> Vec<Option<Exposure>> {
     let ground = Ground::new(&config.doors, ALL);
@@ -76,10 +76,7 @@ fn speed(span: u16, time: Duration) -> u64 {
 }
 
 fn steps(door: &Door) -> Option<&[Step]> {
-    match &door.trigger.source {
-        SequenceSource::Fixed(sequence) => Some(sequence.steps()),
-        SequenceSource::OneTime(_) => None,
-    }
+    door.trigger.source.fixed().map(Sequence::steps)
 }
 
 /// Whether a packet of a scan can count at a door.

@@ -226,3 +226,39 @@ fn to_keep_doors_open_without_a_journal_is_told_if_commands_must_close_them() {
         "`keep`: without a journal, stop commands that are owed at a stop never run\n"
     );
 }
+
+#[test]
+fn a_careful_door_for_sealed_packets_has_no_lint() {
+    let sealed = "[A]\nauthorized_keys = /k\nopen = tcp/22\nopen_for = 1m\nttl_max = 1m\n";
+    assert_eq!(lints(&format!("[options]\nstrict = yes\n{sealed}")), "");
+    assert_eq!(lints(&(sealed.to_owned() + &door("B", "1,3,2", ""))), "");
+}
+
+#[test]
+fn a_step_at_a_port_of_sealed_packets_is_told() {
+    let knocked = door("A", "7,51443:udp,51443", "");
+    assert_eq!(lints(&knocked), "");
+    assert_eq!(
+        lints(&(knocked + "[B]\nauthorized_keys = /k\n")),
+        "`7,51443:udp,51443`: sealed packets arrive at 51443, which is knocked at here\n"
+    );
+}
+
+#[test]
+fn a_longest_time_that_is_less_than_the_usual_one_is_told() {
+    let most = |more: &str| {
+        lints(&format!(
+            "[A]\nauthorized_keys = /k\nttl_max = 20s\n{more}\n"
+        ))
+    };
+    assert_eq!(most("open = icmp\nopen_for = 20s"), "");
+    assert_eq!(most("command = a\nstop_command = b"), "");
+    assert_eq!(
+        most("open = icmp"),
+        "`20s`: this is less than `open_for`, for which the door is open unless asked\n"
+    );
+    assert_eq!(
+        most("command = a\nstop_command = b\ncmd_timeout = 1m"),
+        "`20s`: this is less than `cmd_timeout`, for which the door is open unless asked\n"
+    );
+}

@@ -3,12 +3,13 @@
 use alloc::format;
 use alloc::string::String;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
 
 use super::super::keys::{Key, KeySpec, Shape};
 use super::super::report::Report;
 use super::super::text::{Text, is_blank};
 use super::super::{
-    JournalPlace, LogFormat, LogLevel, OnStop, Sandbox, open, prefixes, steps, values,
+    JournalPlace, LogFormat, LogLevel, OnStop, Sandbox, open, prefixes, spa, steps, values,
 };
 use super::{Reader, Section};
 use crate::door::{Reopen, SequenceSource};
@@ -58,6 +59,21 @@ impl Reader<'_> {
                     self.options.journal = place;
                 }
             }
+            Shape::Directory => {
+                if let Some(path) = absolute(spec, value, report) {
+                    self.options.state_dir = path;
+                }
+            }
+            Shape::UdpPorts => {
+                if let Some(ports) = spa::ports(value, report) {
+                    self.options.spa_ports = ports;
+                }
+            }
+            Shape::Within { min, max } => {
+                if let Some(time) = values::duration_within(value, min, max, report) {
+                    self.set_time_within(spec.key, time);
+                }
+            }
             _ => self.door_value(spec, value),
         }
     }
@@ -68,6 +84,7 @@ impl Reader<'_> {
         let whole = [
             Shape::Path,
             Shape::PathOrOff,
+            Shape::Directory,
             Shape::Command,
             Shape::Account,
             Shape::Door,
@@ -109,11 +126,7 @@ impl Reader<'_> {
                     }
                 }
             }
-            Shape::Within { min, max } => {
-                if let Some(time) = values::duration_within(value, min, max, report) {
-                    door.open_for = time;
-                }
-            }
+            Shape::KeyFiles => door.key_files = spa::key_files(value, report),
             Shape::Services => door.open = open::services(value, self.services, report),
             Shape::Prefixes => {
                 door.open_to = prefixes::widening(value, report).unwrap_or_default();
@@ -150,6 +163,9 @@ impl Reader<'_> {
         match (key, self.section, self.doors.last_mut()) {
             (Key::UseSyslog, ..) => self.options.syslog = on,
             (Key::Kill, _, Some(door)) => door.kill = on,
+            (Key::Spa, _, Some(door)) => door.spa = Some(on),
+            (Key::Confirm, _, Some(door)) => door.confirm = on,
+            (Key::RequireClaim, _, Some(door)) => door.require_claim = on,
             (_, Section::Door, Some(door)) => door.strict = Some(on),
             _ => self.strict = on,
         }
@@ -200,6 +216,14 @@ impl Reader<'_> {
         }
     }
 
+    fn set_time_within(&mut self, key: Key, time: Duration) {
+        match (key, self.doors.last_mut()) {
+            (Key::OpenFor, Some(door)) => door.open_for = time,
+            (Key::TtlMax, Some(door)) => door.ttl_max = Some(time),
+            _ => self.options.spa_window = time,
+        }
+    }
+
     fn set_number(&mut self, key: Key, number: u32) {
         match key {
             Key::MaxAttempts => self.options.max_attempts = number,
@@ -227,19 +251,26 @@ fn journal(spec: &KeySpec, value: Text<'_>, report: &mut Report) -> Option<Journ
     if off(&"off") {
         return Some(JournalPlace::Off);
     }
-    if value.str.starts_with('/') {
-        note_comment(value, report);
-        return Some(JournalPlace::At(value.str.into()));
-    }
     let is_none = ["none", "no", "false", "0", "never", "disabled"]
         .iter()
         .any(off);
-    let help = if is_none {
-        "write off to have none"
-    } else {
-        "a relative path depends on where knockd is started"
-    };
+    if !is_none {
+        return absolute(spec, value, report).map(JournalPlace::At);
+    }
     let message = format!("`{}` is no path from / on", value.str);
+    let help = "write off to have none";
+    report.error(value.span(), message, spec.shape.expected(), help);
+    None
+}
+
+/// A path from `/` on.
+fn absolute(spec: &KeySpec, value: Text<'_>, report: &mut Report) -> Option<String> {
+    if value.str.starts_with('/') {
+        note_comment(value, report);
+        return Some(value.str.into());
+    }
+    let message = format!("`{}` is no path from / on", value.str);
+    let help = "a relative path depends on where knockd is started";
     report.error(value.span(), message, spec.shape.expected(), help);
     None
 }

@@ -19,6 +19,21 @@ fn attempts_at_doors_that_did_not_change_survive_a_reload() {
 }
 
 #[test]
+fn a_door_without_a_sequence_stays_shut_and_breaks_no_attempt() {
+    let none = |strict| {
+        with(syn("N", "1"), |t| {
+            (t.source, t.strict) = (SequenceSource::None, strict);
+        })
+    };
+    let mut world = World::new(&[none(false), none(true), a()]);
+    world.engine.set_sequence(DoorId(0), Some(sequence_of("5")));
+    assert_eq!(
+        world.knock("1 7000 5 8000 9000").log(),
+        "A:1 A:2 A:3 A:open"
+    );
+}
+
+#[test]
 fn attempts_of_one_source_survive_when_the_doors_change_places() {
     let (b, c) = (syn("B", "7000,8000,9100"), syn("C", "7000,8000,9200"));
     let mut world = World::new(&[a(), b.clone(), c.clone()]);

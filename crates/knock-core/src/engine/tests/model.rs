@@ -36,7 +36,7 @@ impl ModelDoor {
     fn new(door: &Door) -> Self {
         let steps = match &door.trigger.source {
             SequenceSource::Fixed(sequence) => sequence.steps().to_vec(),
-            SequenceSource::OneTime(_) => Vec::new(),
+            SequenceSource::OneTime(_) | SequenceSource::None => Vec::new(),
         };
         Self {
             door: door.clone(),
@@ -120,7 +120,8 @@ impl Model {
     fn packet(&mut self, packet: &Packet, local: bool, now: Timestamp) {
         self.clock = self.clock.max(now);
         let step = packet.step();
-        let any_strict = self.doors.iter().any(|d| d.door.trigger.strict);
+        let strict = |trigger: &Trigger| trigger.strict && trigger.source != SequenceSource::None;
+        let any_strict = self.doors.iter().any(|d| strict(&d.door.trigger));
         if !any_strict && !self.doors.iter().any(|d| d.steps.contains(&step)) {
             return;
         }
@@ -230,6 +231,7 @@ fn doors_of_all_kinds() -> impl Strategy<Value = Vec<Door>> + Clone {
     let source = prop_oneof![
         4 => sequences().prop_map(SequenceSource::Fixed),
         1 => Just(SequenceSource::OneTime("f".to_string())),
+        1 => Just(SequenceSource::None),
     ];
     let strict = prop::bool::weighted(0.15);
     let name = select(alloc::vec!["A", "B", "C"]);

@@ -52,6 +52,7 @@ fn row(door: &Door, exposure: Option<Exposure>) -> [String; 6] {
         match &door.trigger.source {
             SequenceSource::Fixed(sequence) => sequence.to_string(),
             SequenceSource::OneTime(path) => format!("one-time: {}", path.escape_debug()),
+            SequenceSource::None => "none".to_owned(),
         },
     ]
 }

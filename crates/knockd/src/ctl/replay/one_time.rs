@@ -13,6 +13,7 @@ enum Source {
     Fixed(Sequence),
     /// What the file would hold now, and its current line.
     OneTime(Vec<u8>, Option<one_time::Line>),
+    None,
 }
 
 /// The sequences of the doors, by their ids.
@@ -38,6 +39,7 @@ impl Sequences {
                 let current = one_time::parse(&bytes).current;
                 Source::OneTime(bytes, current)
             }
+            SequenceSource::None => Source::None,
         };
         let doors = doors.iter().map(read).collect();
         Self { doors, notes }
@@ -52,6 +54,7 @@ impl Sequences {
         match self.doors.get(usize::from(door.0))? {
             Source::Fixed(sequence) => Some(sequence),
             Source::OneTime(_, current) => current.as_ref().map(|line| &line.sequence),
+            Source::None => None,
         }
     }
 

@@ -71,6 +71,9 @@ impl Aim {
 
 /// What must be knocked, or why our client cannot.
 pub(super) fn triable(door: &Door) -> Result<Sequence, String> {
+    if door.trigger.source == SequenceSource::None {
+        return Err("it has no sequence: a sealed packet opens it".to_owned());
+    }
     let sequence = current(door).ok_or("its one-time sequences are used up, or cannot be read")?;
     let is_tcp = |step: &Step| step.protocol == Protocol::Tcp;
     let flags = door.trigger.flags;
@@ -92,6 +95,7 @@ fn current(door: &Door) -> Option<Sequence> {
             let line = one_time::parse(&std::fs::read(path).ok()?).current?;
             Some(line.sequence)
         }
+        SequenceSource::None => None,
     }
 }
 

@@ -82,7 +82,7 @@ fn effects(config: &Config) -> Vec<String> {
         .iter()
         .filter_map(|door| match &door.trigger.source {
             SequenceSource::OneTime(path) => Some(format!("a sequence is struck off: {path}")),
-            SequenceSource::Fixed(_) => None,
+            SequenceSource::Fixed(_) | SequenceSource::None => None,
         });
     commands(config).chain(used).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::super::super::{Parsed, parse};
 use super::*;
+use crate::door::SequenceSource;
 use crate::engine::{Engine, EventKind, Limits};
 use crate::flags::FlagMatch;
 use crate::packet::Packet;

@@ -34,6 +34,7 @@ fn tcp(first: u16, last: u16) -> Service {
 fn door(open: &[Service], targets: &[&str]) -> Door {
     Door {
         name: "door".to_owned(),
+        spa: None,
         trigger: Trigger {
             source: SequenceSource::OneTime("/nonexistent".to_owned()),
             seq_timeout: Duration::from_secs(5),
