@@ -9,6 +9,7 @@ mod guards;
 mod listeners;
 mod programs;
 mod scans;
+mod sealed;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use knock_core::config::keys::Key;
 use knock_core::config::{Diagnostic, Severity, lint};
 use knock_core::door::SequenceSource;
 use knock_core::sequence::Protocol;
+use knock_core::spa::Spa;
 use nix::unistd::{Uid, User};
 
 use crate::config_file::{self, LoadError, Loaded};
@@ -180,6 +182,12 @@ impl Findings {
                 self.warn(span, message, expected, None);
             }
         }
+        if let Some(span) = value(Key::StateDir)
+            && let Some((message, expected)) = sealed::no_directory(Path::new(&options.state_dir))
+        {
+            self.warn(span, message, expected, None);
+        }
+        self.sealed_ports(loaded, value(Key::SpaPort), system);
         let (Some(span), Some(known)) = (value(Key::Interface), &system.interfaces) else {
             return;
         };
@@ -190,6 +198,25 @@ impl Findings {
                     format!("there is no interface `{name}` now"),
                     "the name of an interface of this machine",
                     Some("knockd waits until it is there"),
+                );
+            }
+        }
+    }
+
+    /// A program that listens where sealed packets arrive gets them too. Where the port was not
+    /// chosen, the first door that needs it says so.
+    fn sealed_ports(&mut self, loaded: &Loaded, span: Option<Range<usize>>, system: &System) {
+        let mut places = loaded.config.doors.iter().zip(&loaded.places.doors);
+        let first = places.find(|(door, _)| door.spa.is_some());
+        let keys = first.and_then(|(_, places)| places.value(Key::AuthorizedKeys));
+        let Some(span) = span.or(keys) else { return };
+        for port in loaded.config.spa_ports() {
+            if system.listeners.has(Protocol::Udp, *port) {
+                self.warn(
+                    span.clone(),
+                    format!("a program listens at UDP port {port}, where sealed packets arrive"),
+                    "`spa_port` and a port at which nothing listens",
+                    Some("it gets them too, and may answer"),
                 );
             }
         }
@@ -215,7 +242,7 @@ impl Findings {
                 // Of a port that a door opens a lint has told, and no scan sees it.
                 ports.retain(|port| {
                     let unguarded = guards.opener(Protocol::Tcp, *port).is_none();
-                    unguarded && system.listeners.has(*port)
+                    unguarded && system.listeners.has(Protocol::Tcp, *port)
                 });
                 for port in ports {
                     let span = value(Key::Sequence).unwrap_or_default();
@@ -228,6 +255,11 @@ impl Findings {
                     self.warn(span.clone(), message, expected, help);
                 }
             }
+            SequenceSource::None => {}
+        }
+        if let Some(spa) = &door.spa {
+            let span = value(Key::AuthorizedKeys).unwrap_or_default();
+            self.keys(span, spa);
         }
         for key in [
             Key::StartCommand,
@@ -251,6 +283,14 @@ impl Findings {
                 "the name of an account of this machine",
                 None,
             );
+        }
+    }
+
+    fn keys(&mut self, span: Range<usize>, spa: &Spa) {
+        for source in &spa.keys {
+            for (message, expected, help) in sealed::keys(source) {
+                self.warn(span.clone(), message, expected, help);
+            }
         }
     }
 

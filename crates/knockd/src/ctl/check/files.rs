@@ -13,7 +13,7 @@ use crate::diagnostics::Note;
 const MAX_BAD_LINES: usize = 10;
 
 /// What is wrong, what was expected, and a hint.
-type Warning = (String, String, Option<&'static str>);
+pub(super) type Warning = (String, String, Option<&'static str>);
 
 /// The configuration holds the sequences, which are secrets.
 pub(super) fn readable_by_all(path: &Path) -> Option<Note> {

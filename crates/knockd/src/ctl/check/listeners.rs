@@ -1,10 +1,15 @@
-//! The TCP ports at which this machine listens, from `/proc/net/tcp` and `tcp6` (`proc_pid_net(5)`).
+//! The ports at which this machine listens, from `/proc/net/tcp`, `tcp6`, `udp` and `udp6`
+//! (`proc_pid_net(5)`).
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use knock_core::sequence::Protocol;
+
 /// `TCP_LISTEN` of the kernel's `include/net/tcp_states.h`, as the file writes it.
 const LISTEN: &str = "0A";
+/// `TCP_CLOSE`, there too, which a UDP socket is in that takes datagrams from anybody.
+const UNCONNECTED: &str = "07";
 /// `::1` as four words in the byte order of a little- or big-endian machine, and the first octet
 /// of `127.0.0.0/8` at the place where each has it.
 const LOOPBACK_V6: [&str; 2] = [
@@ -14,28 +19,48 @@ const LOOPBACK_V6: [&str; 2] = [
 
 /// The ports at which something listens that other machines can reach.
 #[derive(Debug, Default)]
-pub(super) struct Listeners(BTreeSet<u16>);
+pub(super) struct Listeners {
+    tcp: BTreeSet<u16>,
+    udp: BTreeSet<u16>,
+}
 
 impl Listeners {
     /// Reads the tables in `directory`; one that cannot be read has no listener.
     pub(super) fn read(directory: &Path) -> Self {
-        let tables = ["tcp", "tcp6"].map(|name| std::fs::read_to_string(directory.join(name)));
-        let tables = tables.iter().flatten();
-        Self(tables.flat_map(|table| listening(table)).collect())
+        let ports = |names: [&str; 2], state| {
+            let tables = names.map(|name| std::fs::read_to_string(directory.join(name)));
+            let tables = tables.iter().flatten();
+            tables.flat_map(|table| bound(table, state)).collect()
+        };
+        Self {
+            tcp: ports(["tcp", "tcp6"], LISTEN),
+            udp: ports(["udp", "udp6"], UNCONNECTED),
+        }
     }
 
-    pub(super) fn has(&self, port: u16) -> bool {
-        self.0.contains(&port)
+    #[cfg(test)]
+    pub(super) fn of_udp(ports: &[u16]) -> Self {
+        Self {
+            udp: ports.iter().copied().collect(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn has(&self, protocol: Protocol, port: u16) -> bool {
+        match protocol {
+            Protocol::Tcp => self.tcp.contains(&port),
+            Protocol::Udp => self.udp.contains(&port),
+        }
     }
 }
 
 /// Lines of `slot: address:port address:port state …`, after a heading.
-fn listening(table: &str) -> impl Iterator<Item = u16> {
-    table.lines().skip(1).filter_map(|line| {
+fn bound(table: &str, wanted: &str) -> impl Iterator<Item = u16> {
+    table.lines().skip(1).filter_map(move |line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let (address, port) = fields.next()?.split_once(':')?;
         let state = fields.nth(1)?;
-        if state != LISTEN || is_loopback(address) {
+        if state != wanted || is_loopback(address) {
             return None;
         }
         u16::from_str_radix(port, 16).ok()
@@ -70,15 +95,24 @@ mod tests {
     #[test]
     #[cfg(target_endian = "little")]
     fn only_listeners_that_others_can_reach_count() {
-        assert_eq!(listening(TCP).collect::<Vec<_>>(), [22]);
-        assert_eq!(listening(TCP6).collect::<Vec<_>>(), [7000]);
+        assert_eq!(bound(TCP, LISTEN).collect::<Vec<_>>(), [22]);
+        assert_eq!(bound(TCP6, LISTEN).collect::<Vec<_>>(), [7000]);
     }
 
     #[test]
     fn a_port_of_this_machine_is_found_in_the_kernels_tables() {
         let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert!(Listeners::read(Path::new("/proc/net")).has(port));
-        assert!(!Listeners::read(Path::new("/nonexistent")).has(port));
+        let is_there = |proc: &str, protocol, port| {
+            let listeners = Listeners::read(Path::new(proc));
+            listeners.has(protocol, port)
+        };
+        assert!(is_there("/proc/net", Protocol::Tcp, port));
+        assert!(!is_there("/nonexistent", Protocol::Tcp, port));
+        let socket = std::net::UdpSocket::bind("[::]:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        assert!(is_there("/proc/net", Protocol::Udp, port));
+        socket.connect("[::1]:9").unwrap();
+        assert!(!is_there("/proc/net", Protocol::Udp, port));
     }
 }

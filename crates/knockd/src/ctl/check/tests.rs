@@ -43,6 +43,74 @@ impl Place {
     }
 }
 
+#[test]
+fn files_of_keys_are_looked_at() {
+    let place = Place::new();
+    place.write("good", "");
+    place.write("shared", "");
+    place.chmod("shared", 0o664);
+    fs::create_dir(place.0.path().join("keys")).unwrap();
+    let text = |keys: &str| format!("[A]\nopen = tcp/22\nauthorized_keys = {keys}\n");
+    let told = |keys: &str| place.findings(&text(keys), &System::default());
+    let all = "@/good, @/shared, @/none, @/keys, @/keys/*, @/none/*, ~nobody-is-so-called/keys";
+    assert_eq!(told("@/good, @/keys/*, ~root/*"), "");
+    assert_eq!(
+        told(all),
+        [
+            "others than its owner can change `@/shared` (mode 0664)",
+            "`@/none` cannot be read: No such file or directory",
+            "`@/keys` is a directory",
+            "there is no directory `@/none`",
+            "there is no account `nobody-is-so-called`",
+        ]
+        .map(|message| format!("`{all}`: {message}\n"))
+        .concat()
+    );
+}
+
+#[test]
+fn a_program_that_listens_where_sealed_packets_arrive_is_told() {
+    let place = Place::new();
+    place.write("k", "");
+    let system = System {
+        listeners: Listeners::of_udp(&[7, 51443]),
+        ..System::default()
+    };
+    let door = "[A]\nauthorized_keys = @/k\n";
+    let told = |options: &str| place.findings(&format!("{door}[options]\n{options}"), &system);
+    let listens = |at: &str, port: u16| {
+        format!("`{at}`: a program listens at UDP port {port}, where sealed packets arrive\n")
+    };
+    assert_eq!(told(""), listens("@/k", 51443));
+    assert_eq!(told("spa_port = 8"), "");
+    assert_eq!(told("spa_port = 7, 8"), listens("7, 8", 7));
+    assert_eq!(
+        place.findings(
+            "[A]\nsequence = 9,8,7:udp\ntcpflags = syn\nstrict\n[options]\nspa_port = 7\n",
+            &system
+        ),
+        ""
+    );
+}
+
+#[test]
+fn a_directory_of_state_that_cannot_be_made_is_told() {
+    let place = Place::new();
+    place.write("file", "");
+    let told = |path: &str| {
+        place.findings(
+            &format!("[options]\nstate_dir = {path}\n"),
+            &System::default(),
+        )
+    };
+    assert_eq!((told("@"), told("@/new")), (String::new(), String::new()));
+    assert_eq!(told("@/file"), "`@/file`: this is no directory\n");
+    assert_eq!(
+        told("@/new/new"),
+        "`@/new/new`: there is no directory `@/new`\n"
+    );
+}
+
 const DOOR: &str = "[A]\ntcpflags = syn\nstrict\nsequence = 7000,9000,8000\n";
 
 #[test]
