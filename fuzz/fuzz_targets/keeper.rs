@@ -8,7 +8,7 @@ use std::sync::Arc;
 use knock_core::config;
 use knock_core::door::{Door, DoorId};
 use knock_core::time::Timestamp;
-use knockd::keeper::{Action, End, Generations, Keeper, Limits};
+use knockd::keeper::{Action, End, Generations, JobId, Keeper, Limits};
 use knockd::listen::{Intake, Misbehaviour, Report, ReportKind};
 use knockd::wire::{Checksum, LENGTH};
 use libfuzzer_sys::fuzz_target;
@@ -36,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
         .each_ref()
         .map(|doors| Checksum::of(doors).0.to_le_bytes());
     let mut generations = Generations::new(Arc::clone(&all[0]));
-    let mut keeper = Keeper::new(Limits { commands: COMMANDS });
+    let mut keeper = Keeper::new(Limits { commands: COMMANDS }, JobId(1));
     let mut intake = Intake::default();
     let mut now = Timestamp::from_millis(1_000_000);
     let mut running = Vec::new();
@@ -76,7 +76,7 @@ fuzz_target!(|data: &[u8]| {
                         if let (Ok(door), ReportKind::Opening) =
                             (generations.check(&report), report.kind)
                         {
-                            keeper.handle_opening(door, report.source, now);
+                            keeper.handle_opening(&door, report.source, now);
                         }
                     }
                     Err(why) => assert!(matches!(
@@ -87,6 +87,10 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         while let Some(action) = keeper.poll_action() {
+            // Of what is to be on the disk, some does not get there.
+            if let Action::Owe(owed) = &action {
+                keeper.handle_owed(JobId(owed.id), owed.id % 4 > 0, now);
+            }
             if let Action::Run(job) = action {
                 let words: Vec<_> = job.command.split(' ').collect();
                 assert!(
