@@ -59,10 +59,7 @@ fn door(steps: Vec<Step>) -> Trigger {
 }
 
 fn attach(socket: impl AsFd, doors: &[Trigger]) -> io::Result<()> {
-    let sequences = doors.iter().map(|door| match &door.source {
-        SequenceSource::Fixed(sequence) => (door, Some(sequence)),
-        SequenceSource::OneTime(_) => (door, None),
-    });
+    let sequences = doors.iter().map(|door| (door, door.source.fixed()));
     let program = compile(sequences, &Scope::default());
     let raw = |i: Instruction| (i.code, i.jt, i.jf, i.k);
     attach_filter(socket, program.into_iter().map(raw))
