@@ -15,7 +15,7 @@ use rustix::net::{
 };
 
 use crate::listener::{Confinement, NAME};
-use crate::wire::{LENGTH, Order};
+use crate::wire::{KNOCK_LENGTH, Order};
 
 /// So many bytes of orders may wait: more than the doors of a very large configuration, of which
 /// there are several on their way.
@@ -39,8 +39,8 @@ pub(super) struct Child {
 /// What came from a listener.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// A message of so many bytes; one that is longer than any report is told as one byte longer.
-    Message([u8; LENGTH + 1], usize),
+    /// A message of so many bytes; one that is longer than any is told as one byte longer.
+    Message([u8; KNOCK_LENGTH + 1], usize),
     /// Nothing, for now.
     Nothing,
     /// It has closed its end.
@@ -57,6 +57,7 @@ impl Child {
         program: &Path,
         confinement: Confinement,
         socket: BorrowedFd<'_>,
+        wide: bool,
     ) -> io::Result<Self> {
         let (orders, its_orders) = pair(SocketType::STREAM)?;
         let (reports, its_reports) = pair(SocketType::SEQPACKET)?;
@@ -72,7 +73,7 @@ impl Child {
             .stderr(Stdio::piped())
             .spawn()?;
         // If it has ended already, the end of its reports says so, and how.
-        if let Err(error) = hand_over(&orders, socket)
+        if let Err(error) = hand_over(&orders, socket, wide)
             && error.kind() != io::ErrorKind::BrokenPipe
         {
             // It ends by itself, and cannot be waited for longer than that takes.
@@ -105,8 +106,8 @@ impl Child {
     /// The next message. Never waits.
     pub(super) fn hear(&self) -> Heard {
         loop {
-            // One byte more than a report has, so that a longer message is not taken for one.
-            let mut bytes = [0; LENGTH + 1];
+            // One byte more than a message has, so that a longer one is not taken for one.
+            let mut bytes = [0; KNOCK_LENGTH + 1];
             match recv(&self.reports, &mut bytes, RecvFlags::DONTWAIT) {
                 Ok((0, _)) => return Heard::End,
                 Ok((length, _)) => return Heard::Message(bytes, length),
@@ -180,13 +181,14 @@ fn pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Sends the packet socket, with a byte that means nothing.
-fn hand_over(orders: &OwnedFd, socket: BorrowedFd<'_>) -> io::Result<()> {
+/// Sends the packet socket, with a byte that says whether its ring is the wide one.
+fn hand_over(orders: &OwnedFd, socket: BorrowedFd<'_>, wide: bool) -> io::Result<()> {
     let sockets = [socket];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&sockets));
-    let byte = [IoSlice::new(&[0])];
+    let byte = [u8::from(wide)];
+    let byte = [IoSlice::new(&byte)];
     sendmsg(orders, &byte, &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }

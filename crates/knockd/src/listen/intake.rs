@@ -11,7 +11,7 @@ use std::time::Duration;
 use knock_core::time::Timestamp;
 
 use crate::bucket::Bucket;
-use crate::wire::{Report, ReportKind};
+use crate::wire::{KNOCK_LENGTH, Knock, Report, ReportKind};
 
 /// What a listener did that none does.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -34,12 +34,26 @@ pub enum Misbehaviour {
 #[derive(Debug)]
 pub struct Intake {
     openings: Bucket,
+    knocks: Bucket,
     others: Bucket,
+}
+
+/// What a listener has said.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// What it saw.
+    Report(Report),
+    /// A sealed packet that it has opened.
+    Knock(Box<Knock>),
 }
 
 /// Twice what its own limit lets out (`listener/limit.rs`), so that clocks need not agree.
 const OPENINGS: u32 = 16_384;
 const OPENING_PERIOD: Duration = Duration::from_micros(250);
+
+/// Twice what its own limit lets out (`listener/sealed.rs`).
+const KNOCKS: u32 = 4_096;
+const KNOCK_PERIOD: Duration = Duration::from_micros(125);
 
 /// More than all its other limits together.
 const OTHERS: u32 = 8_192;
@@ -49,12 +63,29 @@ impl Default for Intake {
     fn default() -> Self {
         Self {
             openings: Bucket::new(OPENINGS, OPENING_PERIOD),
+            knocks: Bucket::new(KNOCKS, KNOCK_PERIOD),
             others: Bucket::new(OTHERS, OTHER_PERIOD),
         }
     }
 }
 
 impl Intake {
+    /// What `bytes` say, at `now`.
+    ///
+    /// # Errors
+    /// If that is nothing, or one too many.
+    pub fn message(&mut self, bytes: &[u8], now: Timestamp) -> Result<Message, Misbehaviour> {
+        if bytes.len() != KNOCK_LENGTH {
+            return self.take(bytes, now).map(Message::Report);
+        }
+        let knock = Knock::decode(bytes).map_err(|_| Misbehaviour::NotAReport)?;
+        if self.knocks.take(now) {
+            Ok(Message::Knock(Box::new(knock)))
+        } else {
+            Err(Misbehaviour::TooMany)
+        }
+    }
+
     /// The report that `bytes` are, at `now`.
     ///
     /// # Errors

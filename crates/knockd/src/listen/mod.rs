@@ -36,12 +36,12 @@ use recall::Recall;
 use supervisor::{Manner, Supervisor};
 use watch::Watch;
 
-use crate::listener::{Confinement, RING};
+use crate::listener::{Confinement, RING, WIDE_RING};
 use crate::sandbox::{Account, Layer, State};
-use crate::wire::{Checksum, Counter, Doors, Order, Settings};
+use crate::wire::{Checksum, Counter, Doors, Order, Settings, Site};
 
-pub use crate::wire::{Report, ReportKind};
-pub use intake::{Intake, Misbehaviour};
+pub use crate::wire::{Knock, Report, ReportKind};
+pub use intake::{Intake, Message, Misbehaviour};
 pub use knock_core::config::Sandbox;
 pub use notice::{InterfaceChange, Notice, Problem};
 
@@ -54,12 +54,15 @@ pub struct Setup {
     pub sequences: Vec<(DoorId, Option<Sequence>)>,
     /// Attempts alive at once (`max_attempts`).
     pub max_attempts: u32,
-    /// The UDP ports at which sealed packets arrive ([`knock_core::config::Config::spa_ports`]).
+    /// The UDP ports at which sealed packets arrive ([`knock_core::config::Config::spa_ports`]). If
+    /// there are none at the start, there is no room for whole packets later.
     pub spa_ports: Vec<u16>,
     /// Names of interfaces, present or not; `any` for every one there is and will be.
     pub interfaces: Vec<String>,
     /// IPv6 is not looked at (`-4`).
     pub only_ipv4: bool,
+    /// What opens sealed packets.
+    pub site: Option<Site>,
     /// Every packet that passes the kernel's filter is reported (`-D`), within a rate limit.
     pub dump: bool,
     /// The program that is the listener when it is called so ([`crate::listener::NAME`]).
@@ -102,6 +105,21 @@ pub struct Counters {
     pub lines_left_out: u64,
     /// Openings lost because the keeper was busy for too long.
     pub openings_lost: u64,
+    /// What came of datagrams at ports of sealed packets.
+    pub sealed: SealedCounters,
+}
+
+/// What came of datagrams at ports of sealed packets.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct SealedCounters {
+    /// Without a good tag.
+    pub junk: u64,
+    /// With a good tag, and left out by a limit.
+    pub limited: u64,
+    /// With a good tag, and of no use.
+    pub broken: u64,
+    /// Opened, and looked at by the keeper.
+    pub opened: u64,
 }
 
 /// See the [module](self).
@@ -112,6 +130,7 @@ pub struct PacketSide {
     supervisor: Supervisor,
     settings: Settings,
     doors: Doors,
+    site: Option<Site>,
     recall: Recall,
     /// What the listener has said when it was last asked.
     counted: BTreeMap<Counter, u64>,
@@ -146,6 +165,7 @@ impl PacketSide {
             spa_ports,
             interfaces,
             only_ipv4,
+            site,
             dump,
             program,
             account,
@@ -153,7 +173,8 @@ impl PacketSide {
         } = setup;
         let inside = StartError::Inside;
         let watch = Watch::new(interfaces).map_err(StartError::Links)?;
-        let socket = RingSocket::new(RING).map_err(capture_error)?;
+        let wide = !spa_ports.is_empty();
+        let socket = RingSocket::new(if wide { WIDE_RING } else { RING }).map_err(capture_error)?;
         let shared = Arc::new(socket.as_fd().try_clone_to_owned().map_err(inside)?);
         let mut capture = Capture::new(Arc::clone(&shared), only_ipv4);
         capture.set_doors(Arc::clone(&doors), &sequences, &spa_ports);
@@ -168,6 +189,7 @@ impl PacketSide {
                 on: sandbox != Sandbox::Off,
             },
             strictly: sandbox == Sandbox::Require,
+            wide,
         };
         let mut side = Self {
             watch,
@@ -185,6 +207,7 @@ impl PacketSide {
                 max_attempts,
                 spa_ports,
             },
+            site,
             recall: Recall::default(),
             counted: BTreeMap::new(),
             counted_before: BTreeMap::new(),
@@ -233,7 +256,7 @@ impl PacketSide {
         self.note_end(flushed);
         for _ in 0..REPORTS_A_CALL {
             match self.supervisor.hear(now) {
-                Ok(Some(report)) => self.take(report, now),
+                Ok(Some(message)) => self.take_message(message, now),
                 Ok(None) => break,
                 Err(end) => self.note_end(Err(end)),
             }
@@ -289,6 +312,21 @@ impl PacketSide {
         self.tell(&Order::Doors(self.doors.clone()));
     }
 
+    /// Replaces the keys of sealed packets.
+    pub fn set_site(&mut self, site: Option<Site>) {
+        if site != self.site {
+            self.site = site;
+            self.tell(&Order::Site(self.site.clone()));
+        }
+    }
+
+    /// Whether there is room for whole packets: not if there were no ports of sealed packets at the
+    /// start.
+    #[must_use]
+    pub const fn has_room_for_sealed(&self) -> bool {
+        self.supervisor.has_wide_ring()
+    }
+
     /// Gives a one-time door its current sequence, or shuts it.
     pub fn set_sequence(&mut self, door: DoorId, sequence: Option<Sequence>) {
         self.capture.set_sequence(door, sequence.clone());
@@ -337,6 +375,12 @@ impl PacketSide {
             dropped: of(Counter::Dropped),
             lines_left_out: of(Counter::LeftOut),
             openings_lost: of(Counter::OpeningsLost),
+            sealed: SealedCounters {
+                junk: of(Counter::SealedJunk),
+                limited: of(Counter::SealedLimited),
+                broken: of(Counter::SealedBroken),
+                opened: of(Counter::SealedOpened),
+            },
         }
     }
 
@@ -346,6 +390,7 @@ impl PacketSide {
         self.tell(&Order::Settings(self.settings));
         self.tell(&Order::Reach(self.watch.reach()));
         self.tell(&Order::Doors(self.doors.clone()));
+        self.tell(&Order::Site(self.site.clone()));
         let attempts: Vec<_> = self.recall.attempts(now).collect();
         for (door, source, progress) in attempts {
             self.tell(&Order::Attempt(door, source, progress));
@@ -386,11 +431,18 @@ impl PacketSide {
         let flushed = self.supervisor.flush(now);
         self.note_end(flushed);
         match self.supervisor.hear(now) {
-            Ok(Some(report)) => self.take(report, now),
+            Ok(Some(message)) => self.take_message(message, now),
             Ok(None) => {}
             Err(end) => self.note_end(Err(end)),
         }
         true
+    }
+
+    fn take_message(&mut self, message: Message, now: Timestamp) {
+        match message {
+            Message::Report(report) => self.take(report, now),
+            Message::Knock(knock) => self.notices.push_back(Notice::Knock(knock)),
+        }
     }
 
     /// Takes a report: what is for the keeper becomes a notice.

@@ -6,13 +6,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::sandbox::{Layer, State};
-use crate::wire::Report;
+use crate::wire::{Knock, Report};
 
 /// What the keeper should hear of.
 #[derive(Debug)]
 pub enum Notice {
     /// A report of the listener.
     Report(Report),
+    /// A sealed packet that the listener has opened.
+    Knock(Box<Knock>),
     /// Something changed about an interface that was asked for by name. With `any` there are no
     /// such notices: hosts with containers would do nothing else.
     Interface {

@@ -11,10 +11,10 @@ use rustix::event::PollFd;
 
 use super::Misbehaviour;
 use super::child::{Child, Heard, describe};
-use super::intake::Intake;
+use super::intake::{Intake, Message};
 use crate::listener::Confinement;
 use crate::sandbox::{Layer, State};
-use crate::wire::{Order, Report};
+use crate::wire::Order;
 
 /// How long one may take from its start until it is ready.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +36,8 @@ pub(super) struct Manner {
     pub(super) confinement: Confinement,
     /// Whether every layer must be in force.
     pub(super) strictly: bool,
+    /// Whether the ring is the wide one.
+    pub(super) wide: bool,
 }
 
 /// See the [module](self).
@@ -100,9 +102,10 @@ impl Supervisor {
         let Manner {
             program,
             confinement,
+            wide,
             ..
         } = &self.manner;
-        match Child::start(program, *confinement, self.socket.as_fd()) {
+        match Child::start(program, *confinement, self.socket.as_fd(), *wide) {
             Ok(child) => {
                 self.child = Some(child);
                 Ok(())
@@ -124,6 +127,11 @@ impl Supervisor {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Whether the ring has room for whole packets.
+    pub(super) const fn has_wide_ring(&self) -> bool {
+        self.manner.wide
+    }
+
     pub(super) const fn is_running(&self) -> bool {
         self.child.is_some()
     }
@@ -137,8 +145,8 @@ impl Supervisor {
         &self.layers
     }
 
-    /// The next report; the end of it, in words, if it has ended or must.
-    pub(super) fn hear(&mut self, now: Timestamp) -> Result<Option<Report>, String> {
+    /// The next message; the end of it, in words, if it has ended or must.
+    pub(super) fn hear(&mut self, now: Timestamp) -> Result<Option<Message>, String> {
         let Some(child) = &self.child else {
             return Ok(None);
         };
@@ -147,8 +155,8 @@ impl Supervisor {
             Heard::End => Err(self.end(None, now)),
             Heard::Message(bytes, length) => {
                 let bytes = bytes.get(..length).unwrap_or_default();
-                let report = self.intake.take(bytes, now);
-                report.map(Some).map_err(|why| self.end(Some(why), now))
+                let message = self.intake.message(bytes, now);
+                message.map(Some).map_err(|why| self.end(Some(why), now))
             }
         }
     }

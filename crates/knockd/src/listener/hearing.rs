@@ -7,6 +7,7 @@ use std::time::Duration;
 use knock_core::door::Door;
 use knock_core::engine::{Engine, Limits};
 use knock_core::packet::{NotAKnock, Packet};
+use knock_core::sequence::Protocol;
 use knock_core::time::Timestamp;
 use knock_sys::{PACKET_OUTGOING, Ring};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,6 +16,7 @@ use rustix::io::Errno;
 use super::echo::{Echoes, Sight};
 use super::inbox::{Closed, Inbox};
 use super::outbox::Outbox;
+use super::sealed::{Counts, Sealed};
 use crate::bucket::Bucket;
 use crate::clock::{Clock, now};
 use crate::sandbox::{Layer, State};
@@ -64,6 +66,9 @@ pub(super) struct Listener {
     /// Where a door has a target: what was seen last.
     echoes: Option<Echoes>,
     reach: Reach,
+    /// Where sealed packets are heard.
+    sealed: Option<Sealed>,
+    spa_ports: Vec<u16>,
     /// Whether the keeper has told all that must be known before the first packet.
     begun: bool,
     /// The latest packet's time.
@@ -95,6 +100,8 @@ impl Listener {
             doors: Checksum::of(&[]),
             echoes: None,
             reach: Reach::NOWHERE,
+            sealed: None,
+            spa_ports: Vec::new(),
             begun: false,
             last: Timestamp::ZERO,
             wakes: Bucket::new(WAKES, WAKE_PERIOD),
@@ -156,6 +163,13 @@ impl Listener {
             if self.settings.dump {
                 let report = Report::dump(self.doors, packet, frame.length, self.last);
                 self.outbox.push(report, self.last);
+            }
+            if let Some(sealed) = self
+                .sealed
+                .as_mut()
+                .filter(|_| local && is_at(&self.spa_ports, &packet)) {
+                let knock = sealed.open(&packet, &frame, self.last);
+                knock.into_iter().for_each(|knock| self.outbox.push_knock(knock));
             }
             let echoes = self.echoes.as_mut();
             match echoes.map_or(Sight::First, |e| e.see(&frame, local, self.last)) {
@@ -252,6 +266,11 @@ impl Listener {
             Order::Sequence(door, sequence) => self.engine.set_sequence(door, sequence),
             Order::Reach(reach) => self.reach = reach,
             Order::Attempt(door, source, progress) => self.engine.restore(door, source, progress),
+            Order::Site(site) => {
+                let counts = self.sealed.as_ref().map(|sealed| sealed.counts);
+                let seed = self.settings.seed;
+                self.sealed = site.map(|site| Sealed::new(&site, seed, counts.unwrap_or_default()));
+            }
             Order::Begin => {
                 self.begun = true;
                 self.say(ReportKind::Ready, now());
@@ -266,7 +285,7 @@ impl Listener {
             doors,
             sequences,
             max_attempts,
-            spa_ports: _,
+            spa_ports,
         } = doors;
         self.echoes = echoes_of(&doors);
         self.engine.set_limits(Limits { max_attempts });
@@ -275,6 +294,7 @@ impl Listener {
             self.engine.set_sequence(door, sequence);
         }
         self.doors = checksum;
+        self.spa_ports = spa_ports;
     }
 
     /// Tells what was counted.
@@ -283,6 +303,13 @@ impl Listener {
         self.look_for_drops(now);
         let engine = self.engine.counters();
         let (left_out, openings_lost) = self.outbox.losses();
+        let sealed = self.sealed.as_ref().map(|sealed| sealed.counts);
+        let Counts {
+            junk,
+            limited,
+            broken,
+            opened,
+        } = sealed.unwrap_or_default();
         for counter in Counter::ALL {
             let value = match counter {
                 Counter::Packets => engine.packets,
@@ -297,10 +324,19 @@ impl Listener {
                 Counter::Dropped => self.dropped,
                 Counter::LeftOut => left_out,
                 Counter::OpeningsLost => openings_lost,
+                Counter::SealedJunk => junk,
+                Counter::SealedLimited => limited.saturating_add(self.outbox.knocks_lost()),
+                Counter::SealedBroken => broken,
+                Counter::SealedOpened => opened,
             };
             self.say(ReportKind::Counter(counter, value), now);
         }
     }
+}
+
+/// Whether it is a datagram to one of these ports.
+fn is_at(ports: &[u16], packet: &Packet) -> bool {
+    packet.protocol == Protocol::Udp && ports.contains(&packet.destination_port)
 }
 
 /// Only doors with a target can take a packet for two.

@@ -32,8 +32,9 @@ impl Inbox {
         }
     }
 
-    /// Waits for the first byte, with which the packet socket comes.
-    pub(super) fn receive_socket(&self) -> io::Result<OwnedFd> {
+    /// Waits for the first byte, with which the packet socket comes, and which says whether its ring
+    /// is the wide one.
+    pub(super) fn receive_socket(&self) -> io::Result<(OwnedFd, bool)> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
@@ -50,7 +51,7 @@ impl Inbox {
         let socket = sockets.next().ok_or(io::ErrorKind::UnexpectedEof)?;
         // From here on it is polled.
         ioctl_fionbio(self.stream, true)?;
-        Ok(socket)
+        Ok((socket, byte == [1]))
     }
 
     /// Reads what is there.

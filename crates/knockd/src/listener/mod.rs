@@ -9,6 +9,7 @@ mod hearing;
 mod inbox;
 mod limit;
 mod outbox;
+mod sealed;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -38,6 +39,12 @@ pub const NAME: &str = "knockd: listener";
 pub(crate) const RING: Size = Size {
     frames: 16_384,
     frame_size: 256,
+};
+
+/// The ring's size where sealed packets are heard, which must be there whole: 16 MiB.
+pub(crate) const WIDE_RING: Size = Size {
+    frames: 8_192,
+    frame_size: 2_048,
 };
 
 /// Its priority (sched(7), "the nice value"). With 0, up to 4 of 20 knocks were lost in a flood that
@@ -112,10 +119,11 @@ fn listen(confinement: Confinement) -> Result<Infallible, &'static str> {
     rustix::thread::set_name(c"knockd-listener").ok();
     die_plainly();
     let inbox = Inbox::new(stdin());
-    let socket = inbox
+    let (socket, wide) = inbox
         .receive_socket()
         .map_err(|_| "no packet socket came")?;
-    let ring = Ring::map(socket, RING).map_err(|_| "the packet ring cannot be mapped")?;
+    let size = if wide { WIDE_RING } else { RING };
+    let ring = Ring::map(socket, size).map_err(|_| "the packet ring cannot be mapped")?;
     // In a flood from all processors it must have its turn before the ring is full; it takes little
     // of one, as it rests between its looks at the ring. Only root may ask for it.
     setpriority_process(None, PRIORITY).ok();

@@ -9,7 +9,7 @@ use rustix::net::{SendFlags, send};
 
 use super::inbox::Closed;
 use super::limit::Limiter;
-use crate::wire::{Checksum, Report, ReportKind};
+use crate::wire::{Checksum, Knock, Report, ReportKind};
 
 /// With so many reports waiting, only openings are taken.
 const MAX_WAITING: usize = 1024;
@@ -17,11 +17,16 @@ const MAX_WAITING: usize = 1024;
 /// With so many reports waiting, nothing is taken.
 const MAX_OPENINGS: usize = 8192;
 
-/// Reports that wait for room in the socket.
+/// With so many opened packets waiting, no more are taken: about 1.3 MB.
+const MAX_KNOCKS: usize = 1024;
+
+/// Reports, and opened packets, that wait for room in the socket.
 #[derive(Debug)]
 pub(super) struct Outbox {
     socket: BorrowedFd<'static>,
-    waiting: VecDeque<Report>,
+    waiting: VecDeque<Message>,
+    knocks: usize,
+    knocks_lost: u64,
     limiter: Limiter,
     openings_lost: u64,
 }
@@ -31,6 +36,8 @@ impl Outbox {
         Self {
             socket,
             waiting: VecDeque::new(),
+            knocks: 0,
+            knocks_lost: 0,
             limiter: Limiter::new(),
             openings_lost: 0,
         }
@@ -45,12 +52,27 @@ impl Outbox {
             MAX_OPENINGS
         };
         if self.limiter.allows(&report.kind, now) && self.waiting.len() < most {
-            self.waiting.push_back(report);
+            self.waiting.push_back(Message::Report(report));
         } else if opening {
             self.openings_lost = self.openings_lost.saturating_add(1);
         } else {
             self.limiter.count();
         }
+    }
+
+    /// Takes an opened packet: so many are opened as a limit allows.
+    pub(super) fn push_knock(&mut self, knock: Knock) {
+        if self.knocks < MAX_KNOCKS {
+            self.knocks += 1;
+            self.waiting.push_back(Message::Knock(Box::new(knock)));
+        } else {
+            self.knocks_lost = self.knocks_lost.saturating_add(1);
+        }
+    }
+
+    /// Opened packets that were given up because the keeper was busy.
+    pub(super) const fn knocks_lost(&self) -> u64 {
+        self.knocks_lost
     }
 
     /// Says how much was left out, if it is time to.
@@ -60,7 +82,8 @@ impl Outbox {
             && let Some(lines) = self.limiter.poll_left_out(now)
         {
             let kind = ReportKind::LeftOut { lines };
-            self.waiting.push_back(Report::general(doors, kind, now));
+            let report = Report::general(doors, kind, now);
+            self.waiting.push_back(Message::Report(report));
         }
     }
 
@@ -72,11 +95,16 @@ impl Outbox {
 
     /// Sends what there is room for.
     pub(super) fn flush(&mut self) -> Result<(), Closed> {
-        while let Some(report) = self.waiting.front() {
+        while let Some(message) = self.waiting.front() {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match send(self.socket, &report.encode(), flags) {
+            let (sent, is_knock) = match message {
+                Message::Report(report) => (send(self.socket, &report.encode(), flags), false),
+                Message::Knock(knock) => (send(self.socket, &knock.encode(), flags), true),
+            };
+            match sent {
                 Ok(_) => {
                     self.waiting.pop_front();
+                    self.knocks -= usize::from(is_knock);
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN | Errno::NOBUFS) => break,
@@ -95,6 +123,13 @@ impl Outbox {
     pub(super) const fn losses(&self) -> (u64, u64) {
         (self.limiter.all_left_out(), self.openings_lost)
     }
+}
+
+/// What waits.
+#[derive(Debug)]
+enum Message {
+    Report(Report),
+    Knock(Box<Knock>),
 }
 
 impl AsFd for Outbox {

@@ -15,6 +15,7 @@ use knock_core::target::Target;
 use knock_core::time::Timestamp;
 use siphasher::sip::SipHasher13;
 
+use super::Site;
 use super::bytes::{Malformed, Reader, Writer};
 
 /// An order.
@@ -30,6 +31,8 @@ pub enum Order {
     Reach(Reach),
     /// A listener before this one has begun this.
     Attempt(DoorId, IpAddr, Progress),
+    /// What opens sealed packets; `None` if nothing does.
+    Site(Option<Site>),
     /// Begin: all that was to be told first has been.
     Begin,
     /// Tell what was counted.
@@ -91,6 +94,7 @@ const REACH: u8 = 4;
 const ATTEMPT: u8 = 5;
 const BEGIN: u8 = 6;
 const COUNTERS: u8 = 7;
+const SITE: u8 = 8;
 
 impl Checksum {
     /// Of these doors.
@@ -181,6 +185,10 @@ impl Order {
                 to.u8(progress.stage);
                 to.u64(progress.until.as_nanos());
             }
+            Self::Site(site) => {
+                to.u8(SITE);
+                to.option(site.as_ref(), |to, site| site.write(to));
+            }
             Self::Begin => to.u8(BEGIN),
             Self::Counters => to.u8(COUNTERS),
         }
@@ -208,6 +216,7 @@ fn read(from: &mut Reader<'_>) -> Result<Order, Malformed> {
                 until: Timestamp::from_nanos(from.u64()?),
             },
         ),
+        SITE => Order::Site(from.option(Site::read)?),
         BEGIN => Order::Begin,
         COUNTERS => Order::Counters,
         _ => return Err(Malformed),

@@ -104,11 +104,19 @@ pub enum Counter {
     LeftOut,
     /// Openings left out by a limit, or because the keeper was busy.
     OpeningsLost,
+    /// Datagrams at a port of sealed packets without a good tag: of anybody.
+    SealedJunk,
+    /// Datagrams with a good tag that were left out by a limit.
+    SealedLimited,
+    /// Datagrams with a good tag that could not be opened.
+    SealedBroken,
+    /// Datagrams that were opened and handed to the keeper.
+    SealedOpened,
 }
 
 impl Counter {
     /// All, in their order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Packets,
         Self::Knocks,
         Self::Broken,
@@ -121,6 +129,10 @@ impl Counter {
         Self::Dropped,
         Self::LeftOut,
         Self::OpeningsLost,
+        Self::SealedJunk,
+        Self::SealedLimited,
+        Self::SealedBroken,
+        Self::SealedOpened,
     ];
 
     fn number(self) -> u8 {

@@ -38,6 +38,18 @@ fn doors(text: &str) -> Doors {
     }
 }
 
+fn site() -> Site {
+    let keys = |epoch| Keys {
+        epoch,
+        server: [1; 32],
+        site: [2; 32],
+    };
+    Site {
+        current: keys(2),
+        previous: Some(keys(1)),
+    }
+}
+
 fn there_and_back(order: &Order) -> Order {
     let bytes = order.encode();
     for length in 0..bytes.len() {
@@ -75,6 +87,8 @@ fn every_order_survives_the_way() {
             locals: vec![],
         }),
         Order::Attempt(DoorId(1), "::1".parse().unwrap(), progress),
+        Order::Site(None),
+        Order::Site(Some(site())),
         Order::Begin,
         Order::Counters,
     ] {
