@@ -20,4 +20,5 @@ pub mod names;
 pub mod pcap;
 pub mod sandbox;
 pub mod services;
+pub mod spa;
 pub mod wire;

@@ -7,6 +7,8 @@ pub mod arm;
 pub mod check;
 pub mod doctor;
 pub mod gate;
+pub mod keys;
+pub mod profile;
 pub mod replay;
 pub mod try_knock;
 
@@ -40,6 +42,10 @@ enum Command {
     Gate(gate::Options),
     /// Guard ports for a trial that ends by itself unless it is confirmed
     Arm(arm::Options),
+    /// Make, replace or show the keys of sealed packets
+    Keys(keys::Options),
+    /// Print what a client must know to send sealed packets: a secret
+    Profile(profile::Options),
     /// Show what each process of the running daemon may do, and what is amiss
     Doctor(doctor::Options),
 }
@@ -53,6 +59,8 @@ pub fn main() -> ExitCode {
         Command::Replay(options) => replay::run(&options),
         Command::Gate(options) => gate::run(&options),
         Command::Arm(options) => arm::run(&options),
+        Command::Keys(options) => keys::run(&options),
+        Command::Profile(options) => profile::run(&options),
         Command::Doctor(options) => doctor::run(&options),
     }
 }

@@ -99,7 +99,12 @@ fn needs(settings: &Settings, doors: &[Door]) -> Needs {
     files.extend(settings.log.file.clone());
     files.extend(settings.pidfile.clone());
     files.extend(settings.journal.path().map(PathBuf::from));
+    let sealed = doors.iter().any(|door| door.spa.is_some());
+    if sealed {
+        files.extend(super::sealed::files(&settings.state_dir));
+    }
     Needs {
+        keys: sealed,
         commands: doors_with_commands.clone().next().is_some(),
         commands_as_daemon: doors_with_commands.any(|door| door.action.user.is_none()),
         files,

@@ -53,6 +53,14 @@ pub(super) struct Gatekeeper {
     slept: Duration,
 }
 
+/// What came of an opening.
+pub(super) struct Opened {
+    /// What to say.
+    pub(super) line: Line,
+    /// Whether the kernel lets the source through.
+    pub(super) done: bool,
+}
+
 /// Why there is no gate.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -153,16 +161,18 @@ impl Gatekeeper {
         door: &Door,
         source: IpAddr,
         now: Timestamp,
-    ) -> Option<Line> {
+    ) -> Option<Opened> {
         let native = door.action.native.as_ref()?;
         let line = |event, text: &str| Line::of_source(source, &door.name, event, text);
         let Some(opening) = Opening::of(door, source) else {
             let text = "opens nothing: its targets are of the other version of IP";
-            return Some(line("refused", text).at(Level::Warning));
+            let line = line("refused", text).at(Level::Warning);
+            return Some(Opened { line, done: false });
         };
         if self.said.down {
             let text = "error: nothing was opened: the gate is down (knockctl gate down)";
-            return Some(line("refused", text).at(Level::Error));
+            let line = line("refused", text).at(Level::Error);
+            return Some(Opened { line, done: false });
         }
         let is_open = self.gate.is_granted(opening.key());
         let until = now.saturating_add(native.open_for);
@@ -170,7 +180,8 @@ impl Gatekeeper {
         let services: Vec<_> = native.open.iter().map(ToString::to_string).collect();
         let services = services.join(", ");
         let time = InUnits(native.open_for);
-        Some(match outcome {
+        let done = outcome.is_ok();
+        let line = match outcome {
             Ok(()) if is_open => line("extended", &format!("{services} open for {time} more")),
             Ok(()) => {
                 let to = whom(opening.key().sources(), source);
@@ -180,7 +191,8 @@ impl Gatekeeper {
                 let text = format!("error: {services} not opened: {error}");
                 line("refused", &text).at(Level::Error)
             }
-        })
+        };
+        Some(Opened { line, done })
     }
 
     /// Takes back what the doors named in `closing` have opened for `source`. How many grants that

@@ -14,6 +14,7 @@ mod reload;
 mod reports;
 mod runner;
 mod scribe;
+mod sealed;
 mod serve;
 mod settings;
 mod status;
@@ -52,6 +53,8 @@ enum Failure {
     Owing(owing::Failure),
     /// The doors cannot be guarded.
     Gate(gatekeeper::Failure),
+    /// Sealed packets cannot be taken.
+    Sealed(sealed::Failure),
     /// There is no account for the listener.
     Account(AccountError),
     /// Another instance holds the pidfile.
@@ -119,6 +122,7 @@ impl fmt::Display for Failure {
             Self::Listen(error) => write!(f, "knockd: {error}"),
             Self::Owing(failure) => write!(f, "knockd: {failure}"),
             Self::Gate(failure) => write!(f, "knockd: the gate cannot be put up: {failure}"),
+            Self::Sealed(failure) => write!(f, "knockd: sealed packets cannot be taken: {failure}"),
             Self::Account(error) => write!(f, "knockd: option `user`: {error}"),
             Self::Running(path, pid) => {
                 let path = path.display();
@@ -139,6 +143,12 @@ impl From<one_time::Failure> for Failure {
 impl From<owing::Failure> for Failure {
     fn from(failure: owing::Failure) -> Self {
         Self::Owing(failure)
+    }
+}
+
+impl From<sealed::Failure> for Failure {
+    fn from(failure: sealed::Failure) -> Self {
+        Self::Sealed(failure)
     }
 }
 

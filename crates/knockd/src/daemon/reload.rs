@@ -9,6 +9,8 @@ use super::Failure;
 use super::confinement::leaves_powers_to_commands;
 use super::gatekeeper::{self, Gatekeeper};
 use super::one_time::OneTimeDoors;
+use super::sealed::{self, Sealed};
+use super::settings::Settings;
 use super::pidfile::{Pidfile, PidfileError};
 use super::serve::{Daemon, tell_manager};
 use crate::config_file::{LoadError, Loaded, load, reason};
@@ -54,6 +56,11 @@ impl Daemon {
             self.scribe.note(Level::Error, "reload", text);
             return self.keep_running();
         }
+        if let Err(failure) = self.reload_sealed(&settings, &doors) {
+            let text = format!("error: sealed packets: {failure}");
+            self.scribe.note(Level::Error, "reload", text);
+            return self.keep_running();
+        }
         self.settings = settings;
         self.reopen_log();
         let lines_of_journal = self.owing.reopen(&self.settings.journal, &doors);
@@ -83,9 +90,31 @@ impl Daemon {
         let doors = Arc::clone(self.doors.now());
         let attempts = self.settings.max_attempts;
         let spa_ports = self.settings.spa_ports.clone();
+        if !spa_ports.is_empty() && !self.side.has_room_for_sealed() {
+            let text = "sealed packets are not heard before the daemon is restarted";
+            self.scribe.note(Level::Warning, "reload", text);
+        }
         self.side.set_doors(doors, sequences, attempts, spa_ports);
+        self.side.set_site(self.sealed.as_ref().map(Sealed::site));
         let names = self.settings.interfaces.names.clone();
         self.side.set_interfaces(names);
+    }
+
+    /// Goes by the keys as they are now.
+    fn reload_sealed(&mut self, settings: &Settings, doors: &[Door]) -> Result<(), sealed::Failure> {
+        let lines = if let Some(sealed) = &mut self.sealed {
+            sealed.reload(settings, doors)?
+        } else if !settings.spa_ports.is_empty() && !self.side.has_room_for_sealed() {
+            // The capability for answers is gone too.
+            Vec::new()
+        } else if let Some((sealed, lines)) = Sealed::open(settings, doors)? {
+            self.sealed = Some(sealed);
+            lines
+        } else {
+            Vec::new()
+        };
+        lines.into_iter().for_each(|line| self.log(line));
+        Ok(())
     }
 
     /// Puts the gate up for other doors, before anything else is changed.

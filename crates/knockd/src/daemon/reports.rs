@@ -19,6 +19,7 @@ impl Daemon {
         self.side.handle_readable();
         while let Some(notice) = self.side.poll_notice() {
             match notice {
+                Notice::Knock(knock) => self.handle_knock(&knock),
                 Notice::Report(report) => self.handle_report(&report),
                 Notice::Interface { name, change } => {
                     let level = match change {
@@ -128,6 +129,7 @@ impl Daemon {
     fn handle_opened(&mut self, door: &DoorRef, source: IpAddr, now: Timestamp) {
         let gatekeeper = self.gatekeeper.as_mut().filter(|_| self.ending.is_none());
         let opened = gatekeeper.and_then(|gate| gate.handle_opening(door, source, now));
+        let opened = opened.map(|opened| opened.line);
         self.keeper.handle_opening(door, source, now);
         opened
             .into_iter()
@@ -135,18 +137,25 @@ impl Daemon {
         if let Some(closing) = &door.action.close
             && self.ending.is_none()
         {
-            self.take_back(door, closing, source, now);
+            let why = format!("closed by {}", door.name);
+            self.take_back_for(closing, door, source, &why, now);
         }
     }
 
     /// Takes back what another door has opened for `source`.
-    fn take_back(&mut self, door: &DoorRef, closing: &Closing, source: IpAddr, now: Timestamp) {
-        let why = format!("closed by {}", door.name);
-        let mut count = self.keeper.take_back(&closing.door, source, &why, now);
+    pub(super) fn take_back_for(
+        &mut self,
+        closing: &Closing,
+        door: &DoorRef,
+        source: IpAddr,
+        why: &str,
+        now: Timestamp,
+    ) {
+        let mut count = self.keeper.take_back(&closing.door, source, why, now);
         if let Some(gatekeeper) = &mut self.gatekeeper {
             let (grants, lines) = gatekeeper.take_back(closing, source, now);
             if grants > 0 {
-                let line = Line::of_source(source, &closing.door, "closed", &why);
+                let line = Line::of_source(source, &closing.door, "closed", why);
                 self.keeper.tell(line, now);
             }
             count += grants;

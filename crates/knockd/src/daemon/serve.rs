@@ -27,6 +27,7 @@ use super::owing::Owing;
 use super::pidfile::Pidfile;
 use super::runner::Runner;
 use super::scribe::Scribe;
+use super::sealed::Sealed;
 use super::settings::Settings;
 use super::{Failure, status};
 use crate::journal::Owed;
@@ -60,6 +61,8 @@ pub(super) struct Daemon {
     pub(super) owing: Owing,
     /// Where there are native doors.
     pub(super) gatekeeper: Option<Gatekeeper>,
+    /// Where doors are opened by sealed packets.
+    pub(super) sealed: Option<Sealed>,
     runner: Runner,
     pub(super) scribe: Scribe,
     signals: Signals,
@@ -96,7 +99,9 @@ impl Daemon {
         let (one_time, lines) = OneTimeDoors::open(&doors, &settings.folder)?;
         let doors = Generations::new(doors);
         let chosen = Chosen::new(&settings)?;
+        let (sealed, lines_of_keys) = Sealed::open(&settings, doors.now())?.unzip();
         let side = PacketSide::start(Setup {
+            site: sealed.as_ref().map(Sealed::site),
             doors: Arc::clone(doors.now()),
             sequences: one_time.sequences(),
             max_attempts: settings.max_attempts,
@@ -128,6 +133,7 @@ impl Daemon {
             ),
             owing: Owing::default(),
             gatekeeper: None,
+            sealed,
             alarm: Alarm::new().map_err(|error| Failure::System("have a timer", error))?,
             settings,
             doors,
@@ -144,7 +150,11 @@ impl Daemon {
             ending: None,
         };
         daemon.lock_pidfile()?;
-        lines.into_iter().for_each(|line| daemon.log(line));
+        let lines_of_keys = lines_of_keys.into_iter().flatten();
+        lines
+            .into_iter()
+            .chain(lines_of_keys)
+            .for_each(|line| daemon.log(line));
         daemon.take_up()?;
         Ok(daemon)
     }
@@ -400,6 +410,7 @@ impl Daemon {
             &counters,
             layers,
             self.gatekeeper.as_ref(),
+            self.sealed.as_ref(),
         ) {
             self.scribe.note(Level::Info, "status", line);
         }

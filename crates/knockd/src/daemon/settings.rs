@@ -1,6 +1,7 @@
 //! What the command line and the configuration say together.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use knock_core::config::{Config, JournalPlace, LogLevel, OnStop, Sandbox};
 
@@ -24,6 +25,8 @@ pub(super) struct Settings {
     pub(super) pidfile: Option<PathBuf>,
     pub(super) max_attempts: u32,
     pub(super) spa_ports: Vec<u16>,
+    pub(super) spa_window: Duration,
+    pub(super) state_dir: PathBuf,
     pub(super) max_commands: usize,
     /// The listener's account, if the configuration names one.
     pub(super) user: Option<String>,
@@ -56,6 +59,8 @@ impl Settings {
             pidfile: cli.daemon.then(|| folder.join(pidfile)),
             max_attempts: options.max_attempts,
             spa_ports: config.spa_ports().to_vec(),
+            spa_window: options.spa_window,
+            state_dir: PathBuf::from(&options.state_dir),
             max_commands: usize::try_from(options.max_commands).unwrap_or(usize::MAX),
             user: options.user.clone(),
             sandbox: options.sandbox,

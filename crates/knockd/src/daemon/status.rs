@@ -2,6 +2,7 @@
 
 use super::confinement::summary;
 use super::gatekeeper::Gatekeeper;
+use super::sealed::Sealed;
 use crate::keeper::Keeper;
 use crate::listen::Counters;
 use crate::sandbox::{Layer, State};
@@ -13,6 +14,7 @@ pub(super) fn lines(
     counters: &Counters,
     layers: &[(Layer, State)],
     gatekeeper: Option<&Gatekeeper>,
+    sealed: Option<&Sealed>,
 ) -> Vec<String> {
     let (grants, running, waiting) = keeper.counts();
     let (lines_left_out, refused) = keeper.losses();
@@ -42,6 +44,17 @@ pub(super) fn lines(
         ),
         format!("status: listener: {}", summary(layers)),
     ];
+    lines.extend(sealed.map(|sealed| {
+        let of = &counters.sealed;
+        format!(
+            "status: sealed packets: {} junk, {} over a limit, {} broken, {} opened; {}",
+            of.junk,
+            of.limited,
+            of.broken,
+            of.opened,
+            sealed.status()
+        )
+    }));
     lines.extend(gatekeeper.map(|gatekeeper| format!("status: gate: {}", gatekeeper.status())));
     lines
 }

@@ -202,8 +202,13 @@ impl Keeper {
 
     /// `source` has opened `door`: says so, and runs its commands.
     pub fn handle_opening(&mut self, door: &DoorRef, source: IpAddr, now: Timestamp) {
+        self.handle_sealed(door, source, "OPEN SESAME", now);
+    }
+
+    /// The same, where it is known who it was: says `how`.
+    pub fn handle_sealed(&mut self, door: &DoorRef, source: IpAddr, how: &str, now: Timestamp) {
         let name = &door.name;
-        self.log(Line::of_source(source, name, "opening", "OPEN SESAME"), now);
+        self.log(Line::of_source(source, name, "opening", how), now);
         if let Some(commands) = door.action.for_source(source) {
             self.open(door, commands, source, now);
         }

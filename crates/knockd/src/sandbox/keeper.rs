@@ -24,6 +24,8 @@ pub struct Needs {
     pub commands_as_daemon: bool,
     /// Files that it reads or writes, now or after a reload: there or not yet.
     pub files: Vec<PathBuf>,
+    /// Keys of people are read, wherever they are.
+    pub keys: bool,
     /// Some door is native: the gate is put up and opened.
     pub gate: bool,
 }
@@ -51,6 +53,10 @@ pub fn give_up(needs: &Needs) -> Result<(), Errno> {
     }
     if needs.files.iter().any(|file| needs_override(file, now)) {
         kept |= CapabilitySet::DAC_OVERRIDE;
+    }
+    // A home, and what is in it, may be open to nobody but its owner.
+    if needs.keys {
+        kept |= CapabilitySet::DAC_READ_SEARCH;
     }
     kept &= now.permitted;
     if !needs.commands_as_daemon && now.effective.contains(CapabilitySet::SETPCAP) {
