@@ -9,8 +9,8 @@ use knock_core::config;
 use knock_core::door::{Door, DoorId};
 use knock_core::time::Timestamp;
 use knockd::keeper::{Action, End, Generations, JobId, Keeper, Limits};
-use knockd::listen::{Intake, Misbehaviour, Report, ReportKind};
-use knockd::wire::{Checksum, LENGTH};
+use knockd::listen::{Intake, Message, Misbehaviour, Report, ReportKind};
+use knockd::wire::{Checksum, KNOCK_LENGTH, LENGTH};
 use libfuzzer_sys::fuzz_target;
 
 /// Commands that run at once.
@@ -69,6 +69,19 @@ fuzz_target!(|data: &[u8]| {
                         kind: ReportKind::Opening,
                     };
                     message = report.encode().to_vec();
+                }
+                // What was in a sealed packet is as long as all of them.
+                if what & 0x50 == 0x50 {
+                    message.resize(KNOCK_LENGTH, 0);
+                    match intake.message(&message, now) {
+                        Ok(Message::Knock(knock)) => assert_eq!(knock.encode(), message),
+                        Ok(Message::Report(_)) => unreachable!("of another length"),
+                        Err(why) => assert!(matches!(
+                            why,
+                            Misbehaviour::NotAReport | Misbehaviour::TooMany
+                        )),
+                    }
+                    continue;
                 }
                 match intake.take(&message, now) {
                     Ok(report) => {

@@ -9,10 +9,10 @@ use super::Failure;
 use super::confinement::leaves_powers_to_commands;
 use super::gatekeeper::{self, Gatekeeper};
 use super::one_time::OneTimeDoors;
-use super::sealed::{self, Sealed};
-use super::settings::Settings;
 use super::pidfile::{Pidfile, PidfileError};
+use super::sealed::{self, Sealed};
 use super::serve::{Daemon, tell_manager};
+use super::settings::Settings;
 use crate::config_file::{LoadError, Loaded, load, reason};
 use crate::diagnostics;
 use crate::gate::Standing;
@@ -101,7 +101,11 @@ impl Daemon {
     }
 
     /// Goes by the keys as they are now.
-    fn reload_sealed(&mut self, settings: &Settings, doors: &[Door]) -> Result<(), sealed::Failure> {
+    fn reload_sealed(
+        &mut self,
+        settings: &Settings,
+        doors: &[Door],
+    ) -> Result<(), sealed::Failure> {
         let lines = if let Some(sealed) = &mut self.sealed {
             sealed.reload(settings, doors)?
         } else if !settings.spa_ports.is_empty() && !self.side.has_room_for_sealed() {

@@ -258,8 +258,7 @@ impl Sealed {
 
     fn remember(&mut self, request: &Request, source: IpAddr) {
         self.granted.truncate(REMEMBERED - 1);
-        self.granted
-            .push_front((request.key, request.time, source));
+        self.granted.push_front((request.key, request.time, source));
     }
 
     fn answer(&mut self, knock: &Knock, outcome: Outcome) {
@@ -283,9 +282,7 @@ fn here<'a>(
     doors: &[Door],
 ) -> (Option<u16>, Circumstances<'a>) {
     let mut all = (0_u16..).zip(doors);
-    let found = all.find(|(_, door)| {
-        door.spa.is_some() && door.name == request.door.as_str()
-    });
+    let found = all.find(|(_, door)| door.spa.is_some() && door.name == request.door.as_str());
     let rule = found.and_then(|(_, door)| door.spa.as_ref());
     let here = Circumstances {
         source,

@@ -40,7 +40,7 @@ pub(super) struct Child {
 #[derive(Debug)]
 pub(super) enum Heard {
     /// A message of so many bytes; one that is longer than any is told as one byte longer.
-    Message([u8; KNOCK_LENGTH + 1], usize),
+    Message(Box<[u8; KNOCK_LENGTH + 1]>, usize),
     /// Nothing, for now.
     Nothing,
     /// It has closed its end.
@@ -107,8 +107,8 @@ impl Child {
     pub(super) fn hear(&self) -> Heard {
         loop {
             // One byte more than a message has, so that a longer one is not taken for one.
-            let mut bytes = [0; KNOCK_LENGTH + 1];
-            match recv(&self.reports, &mut bytes, RecvFlags::DONTWAIT) {
+            let mut bytes = Box::new([0; KNOCK_LENGTH + 1]);
+            match recv(&self.reports, bytes.as_mut_slice(), RecvFlags::DONTWAIT) {
                 Ok((0, _)) => return Heard::End,
                 Ok((length, _)) => return Heard::Message(bytes, length),
                 Err(Errno::INTR) => {}

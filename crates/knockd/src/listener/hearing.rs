@@ -167,9 +167,12 @@ impl Listener {
             if let Some(sealed) = self
                 .sealed
                 .as_mut()
-                .filter(|_| local && is_at(&self.spa_ports, &packet)) {
+                .filter(|_| local && is_at(&self.spa_ports, &packet))
+            {
                 let knock = sealed.open(&packet, &frame, self.last);
-                knock.into_iter().for_each(|knock| self.outbox.push_knock(knock));
+                knock
+                    .into_iter()
+                    .for_each(|knock| self.outbox.push_knock(knock));
             }
             let echoes = self.echoes.as_mut();
             match echoes.map_or(Sight::First, |e| e.see(&frame, local, self.last)) {

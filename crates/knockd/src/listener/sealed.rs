@@ -92,15 +92,11 @@ impl Sealed {
 
 /// As [`super::hearing`] reads packets, also behind a VLAN tag that the kernel has left.
 fn payload_of<'a>(frame: &Frame<'a>) -> Result<&'a [u8], NotAKnock> {
-    payload(frame.ether_type, frame.bytes).or_else(|why| {
-        match frame.bytes.split_first_chunk() {
-            Some((&[_, _, high, low], rest))
-                if u16::from_be_bytes([high, low]) == frame.ether_type =>
-            {
-                payload(frame.ether_type, rest)
-            }
-            _ => Err(why),
+    payload(frame.ether_type, frame.bytes).or_else(|why| match frame.bytes.split_first_chunk() {
+        Some((&[_, _, high, low], rest)) if u16::from_be_bytes([high, low]) == frame.ether_type => {
+            payload(frame.ether_type, rest)
         }
+        _ => Err(why),
     })
 }
 
@@ -152,7 +148,11 @@ mod tests {
         assert_eq!(taken(&mut limits, [10, 0, 0, 1], 10_000, 5_000), 500);
         assert_eq!(taken(&mut limits, [10, 0, 0, 2], 10_000, 5_000), 0);
         assert_eq!(taken(&mut limits, [10, 0, 1, 1], 10_000, 5_000), 500);
-        assert_eq!(taken(&mut limits, [10, 0, 2, 1], 10_000, 5_000), 0, "of all");
+        assert_eq!(
+            taken(&mut limits, [10, 0, 2, 1], 10_000, 5_000),
+            0,
+            "of all"
+        );
         assert_eq!(taken(&mut limits, [10, 0, 0, 1], 10_000, 5_100), 250);
     }
 

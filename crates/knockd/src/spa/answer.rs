@@ -156,8 +156,10 @@ mod tests {
             let header = udp.to_header();
             let right = header.calc_checksum_ipv4_raw(a.octets(), b.octets(), &data);
             assert_eq!(header.checksum, right.unwrap());
-            let (a, b): (Ipv6Addr, Ipv6Addr) =
-                ("fd77::1".parse().unwrap(), "2001:db8::ffff".parse().unwrap());
+            let (a, b): (Ipv6Addr, Ipv6Addr) = (
+                "fd77::1".parse().unwrap(),
+                "2001:db8::ffff".parse().unwrap(),
+            );
             let ours = packet_v6((a, 51_443), (b, 4), &data);
             let parsed = SlicedPacket::from_ip(&ours).unwrap();
             let Some(TransportSlice::Udp(udp)) = parsed.transport else {

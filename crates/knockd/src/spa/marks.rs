@@ -43,11 +43,7 @@ impl Marks {
     ///
     /// # Errors
     /// If the file cannot be read or written.
-    pub fn open(
-        folder: &Path,
-        tolerance: Duration,
-        now: UnixMillis,
-    ) -> io::Result<(Self, bool)> {
+    pub fn open(folder: &Path, tolerance: Duration, now: UnixMillis) -> io::Result<(Self, bool)> {
         let path = folder.join(FILE);
         let most = u64::try_from((MAX_KEYS + SPARE + 2) * RECORD * 2).unwrap_or(u64::MAX);
         let mut bytes = Vec::new();
@@ -111,7 +107,10 @@ fn record(kind: u8, mark: Mark) -> [u8; RECORD] {
     let head = [kind, 0, 0, 0].into_iter();
     let parts = head.chain(hasher.finalize().to_le_bytes()).chain(mark);
     let mut bytes = [0; RECORD];
-    bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+    bytes
+        .iter_mut()
+        .zip(parts)
+        .for_each(|(to, from)| *to = from);
     bytes
 }
 

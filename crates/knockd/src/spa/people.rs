@@ -69,7 +69,11 @@ impl People {
     /// Reads the files anew, if any has changed. What is worth saying if so.
     pub(crate) fn follow(&mut self) -> Option<Vec<Line>> {
         let now = self.looks();
-        if now.iter().map(|(path, _, _, look)| (path, look)).eq(&self.seen) {
+        if now
+            .iter()
+            .map(|(path, _, _, look)| (path, look))
+            .eq(&self.seen)
+        {
             return None;
         }
         Some(self.load())

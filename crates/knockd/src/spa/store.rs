@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use knock_spa::{Epoch, EpochNumber, Servers, ServerKey, SiteKey};
+use knock_spa::{Epoch, EpochNumber, ServerKey, Servers, SiteKey};
 
 use super::SystemRng;
 use super::base64::{decode, encode};
@@ -73,9 +73,7 @@ impl Store {
             return Err(StoreError::Open(path, mode));
         }
         let mut text = String::new();
-        file.take(MOST)
-            .read_to_string(&mut text)
-            .map_err(io)?;
+        file.take(MOST).read_to_string(&mut text).map_err(io)?;
         Self::read(&text)
             .map(Some)
             .ok_or(StoreError::Malformed(path))

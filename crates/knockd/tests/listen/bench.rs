@@ -35,6 +35,7 @@ pub(crate) fn doors(text: &str) -> Outcome<Arc<[Door]>> {
 
 pub(crate) fn setup(text: &str, interfaces: &[&str]) -> Outcome<Setup> {
     Ok(Setup {
+        site: None,
         doors: doors(text)?,
         sequences: Vec::new(),
         max_attempts: 65_536,

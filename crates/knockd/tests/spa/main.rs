@@ -1,0 +1,29 @@
+//! Sealed packets, from a client's socket to an open port and the answer, between throw-away hosts.
+
+mod net;
+mod opening;
+mod strangers;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use knockd::lab::{Identity, isolate};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+
+type Case = (&'static str, fn() -> Outcome);
+
+fn main() -> ExitCode {
+    if let Err(error) = isolate(Identity::RootIfNeeded) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    let trials = [opening::CASES, strangers::CASES].concat();
+    let trials = trials.into_iter().map(|(name, case)| {
+        Trial::test(name, move || {
+            case().map_err(|error| Failed::from(error.to_string()))
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
