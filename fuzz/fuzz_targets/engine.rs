@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use knock_core::door::{Door, DoorId, SequenceSource};
+use knock_core::door::{Door, DoorId};
 use knock_core::engine::{Engine, Event, EventKind, Limits};
 use knock_core::packet::Packet;
 use knock_core::sequence::{Protocol, Sequence};

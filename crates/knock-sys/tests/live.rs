@@ -59,8 +59,17 @@ fn door(steps: Vec<Step>) -> Trigger {
 }
 
 fn attach(socket: impl AsFd, doors: &[Trigger]) -> io::Result<()> {
+    attach_with(socket, doors, &[])
+}
+
+/// Also hears sealed packets at these ports.
+fn attach_with(socket: impl AsFd, doors: &[Trigger], spa_ports: &[u16]) -> io::Result<()> {
     let sequences = doors.iter().map(|door| (door, door.source.fixed()));
-    let program = compile(sequences, &Scope::default());
+    let scope = Scope {
+        spa_ports,
+        ..Scope::default()
+    };
+    let program = compile(sequences, &scope);
     let raw = |i: Instruction| (i.code, i.jt, i.jf, i.k);
     attach_filter(socket, program.into_iter().map(raw))
 }
@@ -123,6 +132,39 @@ fn a_packet_arrives_at_once_and_what_the_filter_drops_never() {
             assert!(ring.next_frame().is_none());
             assert_eq!(ring.statistics().unwrap().packets, 1);
             assert_eq!(ring.statistics().unwrap().packets, 0);
+        },
+    );
+}
+
+#[test]
+fn of_datagrams_to_a_port_for_sealed_packets_those_of_their_length_pass() {
+    in_network(
+        "of_datagrams_to_a_port_for_sealed_packets_those_of_their_length_pass",
+        || {
+            loopback_up();
+            let size = Size::default();
+            let socket = RingSocket::new(size).unwrap();
+            attach_with(&socket, &[door(vec![Step::udp(7000)])], &[51_443]).unwrap();
+            socket.bind(0).unwrap();
+            let mut ring = Ring::map(socket, size).unwrap();
+            let send = |any: &str, to: &str| {
+                let sender = UdpSocket::bind((any, 0)).unwrap();
+                for length in [5, 63, 64, 65, 1_199, 1_200, 1_201] {
+                    sender.send_to(&vec![1; length], (to, 51_443)).unwrap();
+                }
+                sender.send_to(b"knock", (to, 7000)).unwrap();
+                sender.send_to(&[1; 100], (to, 51_444)).unwrap();
+            };
+            send("127.0.0.1", "127.0.0.1");
+            send("::1", "::1");
+            for headers in [28, 48] {
+                for length in [64, 65, 1_199, 1_200, 5] {
+                    wait(&ring);
+                    let frame = ring.next_frame().unwrap();
+                    assert_eq!(frame.length, length + headers);
+                }
+            }
+            assert!(ring.next_frame().is_none());
         },
     );
 }
