@@ -22,20 +22,19 @@ mod number {
     pub(super) const DESTINATION_OPTIONS: u8 = 60;
 }
 
-/// The first or only fragment of a packet.
-pub(super) struct Datagram<'a> {
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    /// Whether more fragments follow.
-    has_more: bool,
-    /// From the transport header on.
-    transport: &'a [u8],
+/// What is made of the first or only fragment of a packet.
+pub(super) trait View<'a>: Sized {
+    /// `has_more` says that other fragments follow; `transport` begins with the transport header.
+    fn of(
+        addresses: [IpAddr; 2],
+        protocol: u8,
+        has_more: bool,
+        transport: &'a [u8],
+    ) -> Result<Self, NotAKnock>;
 }
 
 /// An IPv4 packet (RFC 791, 3.1).
-#[inline]
-pub(super) fn v4(bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
+pub(super) fn v4<'a, V: View<'a>>(bytes: &'a [u8]) -> Result<V, NotAKnock> {
     let (header, _) = take::<20>(bytes)?;
     let &[
         first,
@@ -61,18 +60,16 @@ pub(super) fn v4(bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
         return Err(NotAKnock::Fragment);
     }
     let &[s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
-    Ok(Datagram {
-        source: IpAddr::from([s0, s1, s2, s3]),
-        destination: IpAddr::from([d0, d1, d2, d3]),
+    V::of(
+        [[s0, s1, s2, s3], [d0, d1, d2, d3]].map(IpAddr::from),
         protocol,
-        has_more: fragment & 0x2000 != 0,
-        transport: skip(bytes, words * 4)?,
-    })
+        fragment & 0x2000 != 0,
+        skip(bytes, words * 4)?,
+    )
 }
 
 /// An IPv6 packet (RFC 8200, 3).
-#[inline]
-pub(super) fn v6(bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
+pub(super) fn v6<'a, V: View<'a>>(bytes: &'a [u8]) -> Result<V, NotAKnock> {
     let (header, rest) = take::<8>(bytes)?;
     let &[first, _, _, _, _, _, next, _] = header;
     if first >> 4 != 6 {
@@ -81,13 +78,12 @@ pub(super) fn v6(bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
     let (source, rest) = take::<16>(rest)?;
     let (destination, rest) = take::<16>(rest)?;
     let (protocol, has_more, transport) = skip_extensions(next, rest)?;
-    Ok(Datagram {
-        source: IpAddr::from(*source),
-        destination: IpAddr::from(*destination),
+    V::of(
+        [IpAddr::from(*source), IpAddr::from(*destination)],
         protocol,
         has_more,
         transport,
-    })
+    )
 }
 
 /// The protocol behind the extension headers (RFC 8200, 4; RFC 4302, 2.2), whether more fragments
@@ -122,41 +118,55 @@ fn skip_extensions(mut next: u8, mut rest: &[u8]) -> Result<(u8, bool, &[u8]), N
     Err(NotAKnock::TooManyHeaders)
 }
 
-impl<'a> Datagram<'a> {
-    /// The beginning of a TCP segment (RFC 9293, 3.1) or UDP datagram (RFC 768).
-    #[inline]
-    pub(super) fn packet(&self) -> Result<Packet, NotAKnock> {
-        let (protocol, ports, flags) = match self.protocol {
+/// The beginning of a TCP segment (RFC 9293, 3.1) or UDP datagram (RFC 768).
+impl View<'_> for Packet {
+    fn of(
+        [source, destination]: [IpAddr; 2],
+        protocol: u8,
+        _has_more: bool,
+        transport: &[u8],
+    ) -> Result<Self, NotAKnock> {
+        let (protocol, ports, flags) = match protocol {
             number::TCP => {
-                let (&[s0, s1, d0, d1, .., flags], _) = take::<14>(self.transport)?;
+                let (&[s0, s1, d0, d1, .., flags], _) = take::<14>(transport)?;
                 (Protocol::Tcp, [s0, s1, d0, d1], TcpFlags::from_bits(flags))
             }
-            number::UDP => (Protocol::Udp, *take::<4>(self.transport)?.0, TcpFlags::NONE),
+            number::UDP => (Protocol::Udp, *take::<4>(transport)?.0, TcpFlags::NONE),
             _ => return Err(NotAKnock::OtherProtocol),
         };
         let [s0, s1, d0, d1] = ports;
-        Ok(Packet {
-            source: self.source,
-            destination: self.destination,
+        Ok(Self {
+            source,
+            destination,
             protocol,
             source_port: u16::from_be_bytes([s0, s1]),
             destination_port: u16::from_be_bytes([d0, d1]),
             flags,
         })
     }
+}
 
-    /// What a whole UDP datagram carries: as many bytes as its header says (RFC 768, Length).
-    /// What stands behind them, such as the padding of a short Ethernet frame, is not its own.
-    pub(super) fn payload(&self) -> Result<&'a [u8], NotAKnock> {
-        if self.protocol != number::UDP {
+/// What a whole UDP datagram carries: as many bytes as its header says (RFC 768, Length). What
+/// stands behind them, such as the padding of a short Ethernet frame, is not its own.
+pub(super) struct Payload<'a>(pub(super) &'a [u8]);
+
+impl<'a> View<'a> for Payload<'a> {
+    fn of(
+        _: [IpAddr; 2],
+        protocol: u8,
+        has_more: bool,
+        transport: &'a [u8],
+    ) -> Result<Self, NotAKnock> {
+        if protocol != number::UDP {
             return Err(NotAKnock::OtherProtocol);
         }
-        if self.has_more {
+        if has_more {
             return Err(NotAKnock::Fragment);
         }
-        let (&[_, _, _, _, l0, l1, _, _], payload) = take::<8>(self.transport)?;
+        let (&[_, _, _, _, l0, l1, _, _], payload) = take::<8>(transport)?;
         let length = usize::from(u16::from_be_bytes([l0, l1]));
         let length = length.checked_sub(8).ok_or(NotAKnock::Malformed)?;
-        payload.get(..length).ok_or(NotAKnock::Truncated)
+        let payload = payload.get(..length).ok_or(NotAKnock::Truncated)?;
+        Ok(Self(payload))
     }
 }

@@ -1,6 +1,6 @@
 //! What stands before the IP header: ether types, VLAN tags and the headers of pcap files.
 
-use super::ip::{self, Datagram};
+use super::ip::{self, View};
 use super::{LinkType, NotAKnock, take};
 
 /// The most VLAN tags that are stepped over: a service tag and a customer tag.
@@ -19,8 +19,10 @@ mod ether {
 }
 
 /// What follows a header that announced `ether_type`.
-#[inline]
-pub(super) fn ether_type(mut ether_type: u16, mut bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
+pub(super) fn ether_type<'a, V: View<'a>>(
+    mut ether_type: u16,
+    mut bytes: &'a [u8],
+) -> Result<V, NotAKnock> {
     for _ in 0..=MAX_TAGS {
         match ether_type {
             ether::IPV4 => return ip::v4(bytes),
@@ -37,7 +39,7 @@ pub(super) fn ether_type(mut ether_type: u16, mut bytes: &[u8]) -> Result<Datagr
 }
 
 /// An IP packet without a header before it.
-pub(super) fn version(bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
+pub(super) fn version<'a, V: View<'a>>(bytes: &'a [u8]) -> Result<V, NotAKnock> {
     match bytes.first().map(|first| first >> 4) {
         Some(4) => ip::v4(bytes),
         Some(6) => ip::v6(bytes),
@@ -47,7 +49,7 @@ pub(super) fn version(bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
 }
 
 /// A frame of a pcap file.
-pub(super) fn frame(link: LinkType, bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
+pub(super) fn frame<'a, V: View<'a>>(link: LinkType, bytes: &'a [u8]) -> Result<V, NotAKnock> {
     match link {
         LinkType::RawIp => version(bytes),
         LinkType::Ethernet => {
@@ -71,7 +73,7 @@ pub(super) fn frame(link: LinkType, bytes: &[u8]) -> Result<Datagram<'_>, NotAKn
 
 /// A BSD loopback frame: its address family is in the byte order of the machine that captured
 /// it, and the number of `AF_INET6` is each system's own.
-fn loopback(family: [u8; 4], bytes: &[u8]) -> Result<Datagram<'_>, NotAKnock> {
+fn loopback<'a, V: View<'a>>(family: [u8; 4], bytes: &'a [u8]) -> Result<V, NotAKnock> {
     let family = match family {
         [0, 0, 0, family] | [family, 0, 0, 0] => family,
         _ => return Err(NotAKnock::Malformed),

@@ -10,6 +10,8 @@ pub(crate) mod tests;
 
 use core::net::IpAddr;
 
+use ip::Payload;
+
 use crate::flags::TcpFlags;
 use crate::sequence::{Protocol, Step};
 
@@ -64,7 +66,7 @@ impl Packet {
     /// # Errors
     /// If it is no first or only fragment of a TCP segment or UDP datagram, or too short to tell.
     pub fn from_ip(bytes: &[u8]) -> Result<Self, NotAKnock> {
-        link::version(bytes)?.packet()
+        link::version(bytes)
     }
 
     /// Reads what follows a link-layer header that announced `ether_type` (host byte order): an
@@ -75,7 +77,7 @@ impl Packet {
     /// # Errors
     /// As [`Packet::from_ip`]; other ether types are [`NotAKnock::Malformed`].
     pub fn from_ether_type(ether_type: u16, bytes: &[u8]) -> Result<Self, NotAKnock> {
-        link::ether_type(ether_type, bytes)?.packet()
+        link::ether_type(ether_type, bytes)
     }
 
     /// Reads a frame as a pcap file of link type `link` has it.
@@ -83,7 +85,7 @@ impl Packet {
     /// # Errors
     /// As [`Packet::from_ether_type`].
     pub fn from_link(link: LinkType, bytes: &[u8]) -> Result<Self, NotAKnock> {
-        link::frame(link, bytes)?.packet()
+        link::frame(link, bytes)
     }
 }
 
@@ -98,7 +100,8 @@ impl Packet {
 /// [`NotAKnock::Truncated`], and one that is less than the UDP header's own is
 /// [`NotAKnock::Malformed`].
 pub fn payload(ether_type: u16, bytes: &[u8]) -> Result<&[u8], NotAKnock> {
-    link::ether_type(ether_type, bytes)?.payload()
+    let Payload(payload) = link::ether_type(ether_type, bytes)?;
+    Ok(payload)
 }
 
 /// As [`payload`], of a frame as a pcap file of link type `link` has it.
@@ -106,7 +109,8 @@ pub fn payload(ether_type: u16, bytes: &[u8]) -> Result<&[u8], NotAKnock> {
 /// # Errors
 /// As [`payload`].
 pub fn payload_from_link(link: LinkType, bytes: &[u8]) -> Result<&[u8], NotAKnock> {
-    link::frame(link, bytes)?.payload()
+    let Payload(payload) = link::frame(link, bytes)?;
+    Ok(payload)
 }
 
 /// The first `N` bytes, and the rest.
