@@ -21,7 +21,6 @@ use knock_spa::{
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../crates/knock-spa/src/testing.rs"]
-#[expect(unused, reason = "shared with the crate's own tests")]
 mod testing;
 use testing::TestRng;
 
