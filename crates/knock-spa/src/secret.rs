@@ -141,14 +141,14 @@ impl SiteSecrets {
     /// costs no more than the shortest. Everything is under the seal in any case.
     pub(crate) fn tag(&self, rest: &[u8]) -> Tag {
         let length = u16::try_from(16 + rest.len()).unwrap_or(u16::MAX);
+        let covered = rest.get(..TAGGED).unwrap_or(rest);
         let mut input = [0; 2 + TAGGED];
-        let parts = length.to_be_bytes().into_iter().chain(rest.iter().copied());
-        let mut used = 0;
-        for (to, from) in input.iter_mut().zip(parts) {
-            *to = from;
-            used += 1;
+        let (head, body) = input.split_at_mut(2);
+        head.copy_from_slice(&length.to_be_bytes());
+        if let Some(body) = body.get_mut(..covered.len()) {
+            body.copy_from_slice(covered);
         }
-        let input = input.get(..used).unwrap_or_default();
+        let input = input.get(..2 + covered.len()).unwrap_or_default();
         first(blake3::keyed_hash(&self.gate, input))
     }
 
