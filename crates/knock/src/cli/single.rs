@@ -5,12 +5,11 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use knock_spa::{DoorName, Purpose};
+use knock_spa::{DoorName, Purpose, UnixMillis};
 
 use super::{Args, Route, complain, say, source};
 use crate::spa::connect::{self, PATIENCE};
@@ -221,7 +220,9 @@ fn wanted(host: &str, door: &Door, route: &Route, purpose: Purpose) -> Result<Wa
 }
 
 fn lines(outcome: &Outcome) -> report::Lines {
-    report::lines(outcome, Timestamp::now(), &TimeZone::system())
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let now = UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    report::lines(outcome, now)
 }
 
 /// Standard output is for the answer, or for ssh.

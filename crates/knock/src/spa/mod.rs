@@ -23,3 +23,4 @@ pub mod own;
 pub mod profile;
 pub mod report;
 pub mod ssh_config;
+mod utc;

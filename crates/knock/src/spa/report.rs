@@ -2,14 +2,13 @@
 
 use std::net::IpAddr;
 
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use knock_spa::{Outcome as Says, Refusal, Reply, UnixMillis};
 use serde_json::{Map, Value, json};
 
 use super::exchange::{Answer, Verdict};
 use super::knock::{KnockError, Outcome};
 use crate::resolve::Family;
+use crate::spa::utc::Utc;
 
 /// What was asked for was done, on one family at least.
 pub const DONE: u8 = 0;
@@ -61,7 +60,7 @@ pub struct Lines {
 
 /// What was done in one line, and a line for each reason why something was not.
 #[must_use]
-pub fn lines(outcome: &Outcome, now: Timestamp, zone: &TimeZone) -> Lines {
+pub fn lines(outcome: &Outcome, now: UnixMillis) -> Lines {
     let mut lines = Lines::default();
     let good: Vec<&Reply> = outcome
         .answers
@@ -76,7 +75,7 @@ pub fn lines(outcome: &Outcome, now: Timestamp, zone: &TimeZone) -> Lines {
         let seen: Vec<_> = good.iter().map(|reply| reply.seen.to_string()).collect();
         let seen = seen.join(" and ");
         let left = good.iter().filter_map(|reply| left(reply)).min();
-        let until = until(left, now, zone);
+        let until = until(left, now);
         let door = &outcome.door;
         lines.done.push(match first.outcome {
             Says::Opened { .. } => format!("{door} open for {seen}{until}"),
@@ -105,19 +104,17 @@ fn left(reply: &Reply) -> Option<i64> {
 }
 
 /// By our own clock, whatever the server's says.
-fn until(left: Option<i64>, now: Timestamp, zone: &TimeZone) -> String {
+fn until(left: Option<i64>, now: UnixMillis) -> String {
     let Some(left) = left else {
         return String::new();
     };
-    let at = now.saturating_add(SignedDuration::from_millis(left));
-    let at = at.unwrap_or(now).to_zoned(zone.clone());
-    let same_day = at.date() == now.to_zoned(zone.clone()).date();
-    let form = if same_day {
-        "%H:%M:%S"
+    let at = Utc::of(now.0.saturating_add_signed(left) / 1000);
+    let form = if at.date == Utc::of(now.as_secs()).date {
+        at.time()
     } else {
-        "%Y-%m-%d %H:%M:%S"
+        format!("{} {}", at.date(), at.time())
     };
-    format!(" until {} ({} s)", at.strftime(form), seconds(left))
+    format!(" until {form} UTC ({} s)", seconds(left))
 }
 
 /// Rounded: what is left of 30 s after a way of some milliseconds is 30 s.
@@ -164,10 +161,8 @@ fn problem(outcome: &Outcome, answer: &Answer, others_good: bool) -> Option<Stri
 /// The server's reason, and what to do where that is not plain.
 fn why(refusal: Refusal) -> String {
     let at = |at: u64| {
-        let at = i64::try_from(at)
-            .ok()
-            .and_then(|at| Timestamp::from_second(at).ok());
-        at.map_or_else(|| "some time".to_owned(), |at| at.to_string())
+        let at = Utc::of(at);
+        format!("{}T{}Z", at.date(), at.time())
     };
     match refusal {
         Refusal::ClockOff(by) => {
