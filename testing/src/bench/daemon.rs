@@ -51,7 +51,8 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Starts `program` with `config`, options first without their heading, in which `{fifo}` stands
-    /// for what [`COMMAND`] writes to. It has said that it runs when this returns.
+    /// for what [`COMMAND`] writes to, and `{dir}` for a folder that goes with it. It has said that
+    /// it runs when this returns.
     ///
     /// # Errors
     /// If it does not start.
@@ -314,6 +315,7 @@ impl Status {
 fn write_config(dir: &Path, config: &str) -> Result<()> {
     let fifo = dir.join("fifo");
     let text = config.replace("{fifo}", &fifo.to_string_lossy());
+    let text = text.replace("{dir}", &dir.to_string_lossy());
     let log = dir.join("log");
     let text = format!("[options]\nlogfile = {}\n{text}", log.display());
     Ok(fs::write(dir.join("conf"), text)?)

@@ -8,6 +8,7 @@ mod bare;
 mod daemon;
 mod doors;
 mod flood;
+mod gate;
 mod hostile;
 mod idle;
 mod latency;
@@ -56,7 +57,7 @@ impl Bench {
 }
 
 /// All of them, the quickest first.
-pub const ALL: [Bench; 9] = [
+pub const ALL: [Bench; 10] = [
     Bench {
         name: "sizes",
         run: |programs, _| sizes::run(programs),
@@ -64,6 +65,10 @@ pub const ALL: [Bench; 9] = [
     Bench {
         name: "latency",
         run: |programs, _| latency::run(programs),
+    },
+    Bench {
+        name: "gate",
+        run: |programs, _| gate::run(programs),
     },
     Bench {
         name: "flood",

@@ -71,6 +71,15 @@ impl Figure {
         }
     }
 
+    /// In another unit.
+    pub(super) fn times(self, scale: f64) -> Self {
+        Self {
+            value: self.value * scale,
+            least: self.least * scale,
+            greatest: self.greatest * scale,
+        }
+    }
+
     fn text(&self, unit: &str) -> String {
         let Self {
             value,
@@ -105,8 +114,11 @@ pub struct Line {
     theirs: Option<Figure>,
     /// How many times as much theirs is.
     ratio: Option<f64>,
-    /// What the least that is possible comes to: a program that only counts packets.
+    /// What ours is held against besides, for instance the least that is possible: a program that
+    /// only counts packets.
     bare: Option<Figure>,
+    /// What that is.
+    bare_is: &'static str,
     /// How many times as much as that ours is.
     bare_ratio: Option<f64>,
     at_most: Option<f64>,
@@ -128,6 +140,7 @@ impl Line {
             theirs: None,
             ratio: None,
             bare: None,
+            bare_is: "bare loop",
             bare_ratio: None,
             at_most: None,
             at_least: None,
@@ -157,8 +170,13 @@ impl Line {
         self.judged()
     }
 
-    pub(super) fn bare(mut self, bare: Figure) -> Self {
-        self.bare = Some(bare);
+    pub(super) fn bare(self, bare: Figure) -> Self {
+        self.beside("bare loop", bare)
+    }
+
+    /// Something else of ours that it is held against, as the bare loop elsewhere.
+    pub(super) fn beside(mut self, name: &'static str, bare: Figure) -> Self {
+        (self.bare, self.bare_is) = (Some(bare), name);
         self.bare_ratio = (bare.value != 0.0).then(|| self.ours.value / bare.value);
         self.judged()
     }
@@ -218,7 +236,7 @@ impl Line {
             text += &format!(", at least {}", number(least));
         }
         if let Some(bare) = &self.bare {
-            text += &format!("; bare loop {}", bare.text(self.unit));
+            text += &format!("; {} {}", self.bare_is, bare.text(self.unit));
         }
         if let Some(ratio) = self.bare_ratio {
             text += &format!(": {}x", number(ratio));
