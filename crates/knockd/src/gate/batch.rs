@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::none::ControlMessage;
@@ -45,6 +46,12 @@ impl Batch {
     /// Adds a message that makes something, or finds it there.
     pub(super) fn add(&mut self, message: NfTablesMessage, what: impl Into<Cow<'static, str>>) {
         self.push(NLM_F_REQUEST | NLM_F_CREATE, message, what.into());
+    }
+
+    /// Adds a message that makes something that is not there yet, or fails the batch.
+    pub(super) fn create(&mut self, message: NfTablesMessage, what: impl Into<Cow<'static, str>>) {
+        let flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL;
+        self.push(flags, message, what.into());
     }
 
     /// Adds a message that makes something at the end of what is there.

@@ -107,6 +107,14 @@ pub(super) fn put(batch: &mut Batch, set: &str, entries: &[Entry]) {
     }
 }
 
+/// Adds elements; one that is there already fails the batch.
+pub(super) fn create(batch: &mut Batch, set: &str, entries: &[Entry]) {
+    for entries in entries.chunks(AT_ONCE) {
+        let message = NfTablesMessage::NewSetElement(message(set, entries.iter().map(full)));
+        batch.create(message, format!("elements of {set}"));
+    }
+}
+
 /// Takes elements away, whether they are there or not: a key that is not there would fail the
 /// batch, one that is there twice is one.
 pub(super) fn remove(batch: &mut Batch, set: &str, entries: &[Entry]) {

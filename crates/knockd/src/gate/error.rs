@@ -49,6 +49,14 @@ impl GateError {
         }
     }
 
+    /// Whether something is there that was to be new.
+    pub(super) fn is_there_already(&self) -> bool {
+        match self {
+            Self::Refused { error, .. } => error.raw_os_error() == Some(libc::EEXIST),
+            _ => false,
+        }
+    }
+
     /// The kernel's refusal of `what`.
     pub(super) fn refused(what: String, error: io::Error) -> Self {
         match error.raw_os_error() {

@@ -62,6 +62,9 @@ pub struct Gate {
     up: Option<Up>,
 }
 
+/// The elements of each set that are to be there, and those that are not.
+type Wanted = BTreeMap<String, (Vec<Entry>, Vec<Entry>)>;
+
 /// The table that we have put up.
 struct Up {
     plan: Plan,
@@ -256,16 +259,17 @@ impl Gate {
     /// Changes one grant, in the ledger and in the kernel, or in neither.
     fn change(&mut self, key: &Key, given: Option<Given>, now: Timestamp) -> Result<(), GateError> {
         let (touched, before) = self.ledger.set(key, given);
-        let outcome = self.bring(&touched, now);
+        let outcome = self.bring(&touched, before.is_none(), now);
         if outcome.is_err() {
             self.ledger.set(key, before);
         }
         outcome
     }
 
-    /// Brings elements in the kernel to what the ledger says, and reads them back.
-    fn bring(&mut self, touched: &[Element], now: Timestamp) -> Result<(), GateError> {
-        let mut wanted: BTreeMap<String, (Vec<Entry>, Vec<Entry>)> = BTreeMap::new();
+    /// Brings elements in the kernel to what the ledger says, and reads them back. If they are `new`,
+    /// it is tried first whether the kernel has none of them, which takes the fewest messages.
+    fn bring(&mut self, touched: &[Element], new: bool, now: Timestamp) -> Result<(), GateError> {
+        let mut wanted = Wanted::new();
         for element in touched {
             if !self.has_set(element) {
                 continue;
@@ -280,12 +284,14 @@ impl Gate {
                 }),
             }
         }
-        let mut batch = self.wire.batch();
-        for (set, (stay, go)) in &wanted {
-            elements::refresh(&mut batch, set, stay);
-            elements::remove(&mut batch, set, go);
+        if !new || !self.create(&wanted)? {
+            let mut batch = self.wire.batch();
+            for (set, (stay, go)) in &wanted {
+                elements::refresh(&mut batch, set, stay);
+                elements::remove(&mut batch, set, go);
+            }
+            self.wire.commit(batch)?;
         }
-        self.wire.commit(batch)?;
         for (set, (stay, _)) in &wanted {
             let keys: Vec<_> = stay.iter().map(|entry| entry.key.clone()).collect();
             let there = read::read_back(&mut self.wire, set, &keys)?;
@@ -296,6 +302,23 @@ impl Gate {
             }
         }
         Ok(())
+    }
+
+    /// Adds elements, if none of them is there. One may be that another grant has brought about, or
+    /// one that we do not know of: then nothing is done.
+    fn create(&mut self, wanted: &Wanted) -> Result<bool, GateError> {
+        let mut batch = self.wire.batch();
+        for (set, (stay, go)) in wanted {
+            if !go.is_empty() {
+                return Ok(false);
+            }
+            elements::create(&mut batch, set, stay);
+        }
+        match self.wire.commit(batch) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_there_already() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn has_set(&self, element: &Element) -> bool {

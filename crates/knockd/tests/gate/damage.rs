@@ -17,6 +17,10 @@ pub(crate) const CASES: &[(&str, Case)] = &[
     ("lost_news_are_told", lost),
     ("a_grant_into_a_flushed_table_is_no_grant", flushed),
     (
+        "a_grant_has_its_own_end_also_where_an_element_is_there_already",
+        there_already,
+    ),
+    (
         "a_grant_that_the_gate_is_not_up_for_is_refused",
         not_guarded,
     ),
@@ -202,6 +206,30 @@ fn flushed(_net: &Net) -> Outcome {
     assert_eq!(gate.check(now())?, Some(Damage::Gone));
     gate.up(&plan, &Trial::new(), now())?;
     grant(&mut gate, &ssh, CLIENT, 60)
+}
+
+fn there_already(_net: &Net) -> Outcome {
+    let ssh = door("ssh", &[], &[tcp_ports(22, 23)]);
+    let web = door("web", &[], &[tcp_ports(23, 24)]);
+    let plan = Plan::of(&[ssh.clone(), web.clone()]);
+    let mut gate = Gate::new()?;
+    gate.up(&plan, &Trial::new(), now())?;
+    let element = format!("{CLIENT} . tcp . 22");
+    for stays in ["", "timeout 9h", "timeout 5s"] {
+        nft(&format!(
+            "add element inet postern granted4 {{ {element} {stays} }}"
+        ))?;
+        grant(&mut gate, &ssh, CLIENT, 600)?;
+        assert_eq!(gate.check(now())?, None, "{stays}");
+        // What another door has given as well stays as long as the longer of both.
+        grant(&mut gate, &web, CLIENT, 60)?;
+        assert_eq!(gate.check(now())?, None, "{stays}");
+        gate.revoke(opening(&ssh, CLIENT).key(), now())?;
+        assert_eq!(gate.check(now())?, None, "{stays}");
+        gate.revoke(opening(&web, CLIENT).key(), now())?;
+        assert_eq!(gate.check(now())?, None, "{stays}");
+    }
+    Ok(())
 }
 
 fn not_guarded(_net: &Net) -> Outcome {
