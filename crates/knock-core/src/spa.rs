@@ -135,7 +135,7 @@ impl KeySource {
         &self.path
     }
 
-    /// The names on the way to the file, outermost first; what [`matches`] takes for a pattern.
+    /// The names on the way to the file, outermost first; what [`matches()`] takes for a pattern.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.path.split('/').filter(|name| !name.is_empty())
     }

@@ -3,10 +3,10 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`store`] | the site's own keys, in `spa-keys` |
-//! | [`people`] | whose signatures count: the files of `authorized_keys` |
-//! | [`marks`] | what was accepted, in `spa-marks`: no packet opens twice, whatever happens between |
-//! | [`answer`] | one datagram back, without a port that is open |
+//! | `store` | the site's own keys, in `spa-keys` |
+//! | `people` | whose signatures count: the files of `authorized_keys` |
+//! | `marks` | what was accepted, in `spa-marks`: no packet opens twice, whatever happens between |
+//! | `answer` | one datagram back, without a port that is open |
 
 pub mod answer;
 pub mod base64;
