@@ -53,7 +53,10 @@ fn main() -> ExitCode {
         trial("at_the_limit_of_file_sizes_refuses", limited),
         trial("of_a_killed_process_has_all_that_was_confirmed", killed),
     ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    // One after the other: a process that another test is about to start has our locks for a moment.
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// A file system of 64 KiB.
