@@ -1,9 +1,9 @@
 //! The system calls that no well-kept crate wraps safely: a memory-mapped ring of packets.
 //!
 //! This is the only crate with `unsafe` code, and that stands in socket options, the memory
-//! mapping and two calls about descriptors and Landlock alone. What walks the shared memory is safe code over
-//! atomic words: it takes nothing in the mapping on trust, so it runs on plain memory too, in
-//! tests and under Miri.
+//! mapping and three calls about descriptors, Landlock and the processor alone. What walks the shared
+//! memory is safe code over atomic words: it takes nothing in the mapping on trust, so it runs on
+//! plain memory too, in tests and under Miri.
 
 mod descriptors;
 mod frames;
@@ -11,9 +11,11 @@ mod landlock;
 mod mapping;
 mod ring;
 mod socket;
+mod turns;
 
 pub use descriptors::close_inherited_on_exec;
 pub use frames::{Frame, Frames, PACKET_OUTGOING};
 pub use landlock::landlock_version;
 pub use ring::{Error, Ring, RingSocket, Size, Statistics};
 pub use socket::attach_filter;
+pub use turns::take_turns;

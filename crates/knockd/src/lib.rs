@@ -21,4 +21,5 @@ pub mod pcap;
 pub mod sandbox;
 pub mod services;
 pub mod spa;
+mod turns;
 pub mod wire;

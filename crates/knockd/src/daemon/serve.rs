@@ -35,6 +35,7 @@ use crate::keeper::{Action, End, Generations, JobId, Keeper, Limits, Record};
 use crate::listen::{self, DefaultInterface, PacketSide, Setup};
 use crate::log::{Level, Line};
 use crate::sandbox::{Layer, State};
+use crate::turns;
 
 /// At a stop, how long commands are waited for that no stop command follows: they go on without
 /// the daemon.
@@ -119,6 +120,7 @@ impl Daemon {
             let settled = background::settle();
             settled.map_err(|error| Failure::System("go into the background", error))?;
         }
+        turns::come_soon();
         let powers = confinement::give_up_powers(&settings, doors.now());
         let powers_left = confinement::leaves_powers_to_commands(&settings, doors.now());
         let scribe = Scribe::open(settings.log.clone(), settings.cli.lookup);

@@ -20,11 +20,11 @@ use std::process::{ExitCode, exit};
 
 use knock_sys::{Ring, Size};
 use nix::sys::signal::SigSet;
-use rustix::process::setpriority_process;
 use rustix::stdio::{stderr, stdin, stdout};
 
 use crate::clock::now;
 use crate::sandbox::{Account, Descriptors, Layer, State, confine};
+use crate::turns;
 
 use hearing::Listener;
 use inbox::Inbox;
@@ -46,10 +46,6 @@ pub(crate) const WIDE_RING: Size = Size {
     frames: 8_192,
     frame_size: 2_048,
 };
-
-/// Its priority (sched(7), "the nice value"). With 0, up to 4 of 20 knocks were lost in a flood that
-/// all processors sent; with this, and the ring above, none of 480.
-const PRIORITY: i32 = -10;
 
 /// Its exit status when it cannot begin, or finds something that cannot be.
 const FAILED: u8 = 1;
@@ -125,8 +121,8 @@ fn listen(confinement: Confinement) -> Result<Infallible, &'static str> {
     let size = if wide { WIDE_RING } else { RING };
     let ring = Ring::map(socket, size).map_err(|_| "the packet ring cannot be mapped")?;
     // In a flood from all processors it must have its turn before the ring is full; it takes little
-    // of one, as it rests between its looks at the ring. Only root may ask for it.
-    setpriority_process(None, PRIORITY).ok();
+    // of one, as it rests between its looks at the ring.
+    turns::come_soon();
     // The first look at the clock asks the kernel where its clock is (`PR_GET_AUXV`).
     now();
     let held = hold(confinement, &ring)?;
