@@ -205,7 +205,11 @@ impl Daemon {
         Err(format!("a door did not open; the log ends\n{end}").into())
     }
 
-    fn end_of_log(&self) -> Result<String> {
+    /// The last lines of its log.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub(super) fn end_of_log(&self) -> Result<String> {
         let log = self.log()?;
         let start = log.len().saturating_sub(500);
         Ok(log.get(start..).unwrap_or_default().to_owned())

@@ -33,6 +33,8 @@ enum How {
     Client,
     /// In one program, with a pause between the last packet and the connection.
     After(Duration),
+    /// Not at all.
+    Not,
 }
 
 pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
@@ -89,6 +91,9 @@ impl<'a> Ready<'a> {
 
     /// How many of all times the first SYN gets through.
     fn count(&mut self, how: How) -> Result<usize> {
+        if self.gets_through(How::Not)? {
+            return Err("the port is open to everybody".into());
+        }
         let mut through = 0;
         for _ in 0..TIMES {
             through += usize::from(self.gets_through(how)?);
@@ -108,6 +113,7 @@ impl<'a> Ready<'a> {
                 let sent = self.side.knock(source, PAUSE)?;
                 while sent.elapsed() < pause {}
             }
+            How::Not => {}
         }
         let server = SocketAddr::from((server(), PORT)).into();
         let through = socket.connect_timeout(&server, FIRST_SYN).is_ok();

@@ -156,7 +156,9 @@ impl Side {
         let begun = Instant::now();
         while !self.asker.lets_in(source, before)? {
             if begun.elapsed() > PATIENCE {
-                return Err(format!("{:?} does not let {source} in", self.by).into());
+                let end = self.daemon.end_of_log()?;
+                let by = self.by;
+                return Err(format!("{by:?} does not let {source} in; the log ends\n{end}").into());
             }
         }
         Ok(())
