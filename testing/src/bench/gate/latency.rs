@@ -2,15 +2,18 @@
 //!
 //! The thread that has sent the packet then asks the kernel for the very element (for theirs with
 //! iptables: how many rules there are) in a tight loop, over netlink. It is held on one processor,
-//! which it keeps busy; the daemon has the others. The kernel answers without the lock that a change
+//! which it keeps busy, and has its turn there as soon as our daemon has, so that it is not itself what
+//! is late on a busy machine. The daemons are held on the other processors: on the same one, the end
+//! of their work would be seen, not its result. The kernel answers without the lock that a change
 //! takes, so it is in nobody's way. What is there is found out by the next question: a figure is too
 //! long by the time of one question at most. That time is measured and told.
 
 use std::net::Ipv4Addr;
-use std::thread::{available_parallelism, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use knock_sys::take_turns;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -30,12 +33,20 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// So that a packet is not seen along with the one before.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// The calling thread.
+const THIS: Pid = Pid::from_raw(0);
+
+/// As our daemon has them.
+const NICE: i32 = -10;
+const SLICE: Duration = Duration::from_micros(100);
+
 pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
+    let processors = Processors::divide()?;
     let mut all = Vec::new();
     for by in [By::Iptables, By::Nft, By::Gate] {
         all.push((Side::start(programs, by)?, Samples::default()));
     }
-    let pinned = Pinned::to_one_processor()?;
+    processors.take_last()?;
     // What a first time costs is no matter of a knock.
     for (side, _) in &mut all {
         knock(side, 5, &mut Samples::default())?;
@@ -50,7 +61,7 @@ pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
         return Err("three sides".into());
     };
     let question = question(ours)?;
-    drop(pinned);
+    drop(processors);
     let what = "last packet to grant readable in the kernel";
     let note = format!(
         "theirs with nft add element, {} and {} knocks; with iptables -I median {:.1} ms; \
@@ -103,27 +114,42 @@ fn question(side: &mut Side) -> Result<Samples> {
     (0..1000).map(ask).collect()
 }
 
-/// The calling thread is held on the last of several processors, as long as this lives.
-struct Pinned(CpuSet);
+/// The processors, divided: the last one for the calling thread, the others for what it starts, as
+/// long as this lives. Where there is but one, all share it.
+struct Processors {
+    all: CpuSet,
+    last: CpuSet,
+}
 
-impl Pinned {
-    fn to_one_processor() -> Result<Self> {
-        let this = Pid::from_raw(0);
-        let all = sched_getaffinity(this)?;
-        let mut one = CpuSet::new();
+impl Processors {
+    /// The calling thread, and what it starts, is held on the others until [`Processors::take_last`].
+    fn divide() -> Result<Self> {
+        let all = sched_getaffinity(THIS)?;
         let allowed = |cpu: &usize| all.is_set(*cpu).unwrap_or(false);
-        let last = (0..CpuSet::count()).rev().find(allowed);
-        if available_parallelism()?.get() > 1 {
-            one.set(last.ok_or("no processor")?)?;
-            sched_setaffinity(this, &one)?;
+        let mut rest = (0..CpuSet::count()).rev().filter(allowed);
+        let (mut last, mut others) = (CpuSet::new(), CpuSet::new());
+        last.set(rest.next().ok_or("no processor")?)?;
+        for cpu in rest {
+            others.set(cpu)?;
         }
-        Ok(Self(all))
+        if others == CpuSet::new() {
+            others = last;
+        }
+        sched_setaffinity(THIS, &others)?;
+        Ok(Self { all, last })
+    }
+
+    fn take_last(&self) -> Result<()> {
+        // Without the privilege it is as late as any other.
+        take_turns(NICE, SLICE).unwrap_or_default();
+        Ok(sched_setaffinity(THIS, &self.last)?)
     }
 }
 
-impl Drop for Pinned {
+impl Drop for Processors {
     fn drop(&mut self) {
         // It was allowed before.
-        sched_setaffinity(Pid::from_raw(0), &self.0).unwrap_or_default();
+        sched_setaffinity(THIS, &self.all).unwrap_or_default();
+        take_turns(0, Duration::ZERO).unwrap_or_default();
     }
 }
