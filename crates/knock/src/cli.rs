@@ -23,6 +23,11 @@ use crate::step::Step;
 /// hand over packets of different ports in any order if they come within some ten microseconds.
 const DEFAULT_PAUSE: Duration = Duration::from_millis(1);
 
+/// The pause after the last step where `-d` gives none: a door takes some tenths of a millisecond
+/// to open, and a busy machine some whole ones. So `knock … && ssh …` does not find it closed, and
+/// lose a second to a SYN that must be sent again.
+const LAST_PAUSE: Duration = Duration::from_millis(5);
+
 /// Knock at the ports of a host, in their order: one packet each.
 #[derive(Debug, Parser)]
 #[command(
@@ -227,9 +232,6 @@ fn send(request: &Request) -> Vec<String> {
     let mut problems = Vec::new();
     for (i, &step) in request.steps.iter().enumerate() {
         let (protocol, address) = (step.protocol(), request.knocker.address(step));
-        if i > 0 && request.delay.is_none() {
-            thread::sleep(DEFAULT_PAUSE);
-        }
         if request.verbose {
             say(&format!("hitting {protocol} {address}"));
         }
@@ -240,7 +242,9 @@ fn send(request: &Request) -> Vec<String> {
             ));
         }
         // Also after the last, as the original: `knock -d 500 … && ssh …` may rely on it.
-        request.delay.into_iter().for_each(thread::sleep);
+        let is_last = i.saturating_add(1) == request.steps.len();
+        let pause = if is_last { LAST_PAUSE } else { DEFAULT_PAUSE };
+        thread::sleep(request.delay.unwrap_or(pause));
     }
     problems
 }

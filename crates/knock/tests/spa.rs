@@ -572,12 +572,18 @@ fn both_families_are_asked_for_at_once() {
 #[test]
 fn what_is_missing_is_said() {
     let user = User::new();
-    let (code, _, err) = user.knock(&["nowhere.invalid"]);
-    assert_eq!(code, 2);
-    assert!(
-        err.contains("run `knock enroll [USER@]nowhere.invalid`"),
-        "{err}"
-    );
+    // A host alone is a sequence without ports, as to the original.
+    for (args, expected) in [
+        (&["nowhere.invalid"][..], 1),
+        (&["--ask", "nowhere.invalid"], 2),
+    ] {
+        let (code, _, err) = user.knock(args);
+        assert_eq!(code, expected, "{args:?}");
+        assert!(
+            err.contains("run `knock enroll [USER@]nowhere.invalid`"),
+            "{err}"
+        );
+    }
     user.store(HOME, &profile(51443, &[]));
     let (code, _, err) = user.knock(&[HOME]);
     assert_eq!(code, 4, "{err}");
@@ -585,15 +591,16 @@ fn what_is_missing_is_said() {
         &["--for", "0", HOME][..],
         &["--door", "a b", HOME],
         &["--close", "--ask", HOME],
-        &["-u", HOME],
-        &["-d", "1", HOME],
+        &["-u", "--ask", HOME],
         &["--door", "ssh", HOME, "7000"],
         &["connect", HOME],
         &["enroll"],
     ] {
         assert_eq!(user.knock(args).0, 2, "{args:?}");
     }
-    assert_eq!(user.knock(&[]).0, 1, "as the original");
+    for args in [&[][..], &["-u", HOME], &["-d", "1", HOME]] {
+        assert_eq!(user.knock(args).0, 1, "{args:?}: as the original");
+    }
 }
 
 /// A program of that name before all others.

@@ -163,13 +163,15 @@ pub(super) fn code_of_usage(args: &[OsString]) -> u8 {
 
 /// `knock HOST`.
 pub(super) fn knock(args: &Args) -> u8 {
+    let options = &args.single;
+    // To the original, ports are missing.
+    let missing = if options.is_given() { report::USAGE } else { 1 };
     if args.udp || args.delay.is_some() {
         complain(
             "without ports, one packet is sent: there is nothing for --udp and --delay to say",
         );
-        return report::USAGE;
+        return missing;
     }
-    let options = &args.single;
     let purpose = match (options.close, options.ask) {
         (true, _) => Purpose::Close,
         (_, true) => Purpose::Ask,
@@ -185,7 +187,10 @@ pub(super) fn knock(args: &Args) -> u8 {
     let outcome = match knock::knock(&wanted, &mut teller(args.route.verbose, options.quiet)) {
         Ok(outcome) => outcome,
         Err(error) => {
-            let code = report::code_of_error(&error);
+            let code = match &error {
+                KnockError::Profile(ProfileError::Missing(_)) => missing,
+                _ => report::code_of_error(&error),
+            };
             if !options.quiet || code == report::USAGE {
                 complain(&error_text(&wanted.host, &error));
             }

@@ -232,13 +232,19 @@ fn wrong_arguments() -> Outcome {
         assert_eq!(stdout(&output), "", "{arguments}");
     }
     // Without a port it is a single packet that is asked for, and here there is no profile.
-    let output = net.run(OURS, "10.77.0.2")?;
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).contains("knock enroll"),
-        "{}",
-        stderr(&output)
-    );
+    for (arguments, code) in [
+        ("10.77.0.2", 1),
+        ("-v 10.77.0.2", 1),
+        ("--ask 10.77.0.2", 2),
+    ] {
+        let output = net.run(OURS, arguments)?;
+        assert_eq!(output.status.code(), Some(code), "{arguments}");
+        assert!(
+            stderr(&output).contains("knock enroll"),
+            "{}",
+            stderr(&output)
+        );
+    }
     assert_eq!(line(&net.sent(SERVER)?), "");
     Ok(())
 }
