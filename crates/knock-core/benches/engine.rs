@@ -14,11 +14,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use knock_core::door::{Action, Door, SequenceSource, Trigger};
-use knock_core::engine::{Engine, Limits};
+use knock_core::engine::{Engine, Limits, Prefetch};
 use knock_core::flags::{FlagMatch, TcpFlags};
 use knock_core::packet::Packet;
 use knock_core::sequence::{Protocol, Sequence, Step};
 use knock_core::time::Timestamp;
+use knock_sys::fetch;
 use rustix::time::{ClockId, clock_gettime};
 
 const SEQ_TIMEOUT: Duration = Duration::from_secs(25);
@@ -117,6 +118,18 @@ impl Scale {
                 "first knock that displaces another, table of 2^20 full",
                 &mut flood(1, many, few),
                 &mut Flood::full(1, many),
+                first,
+            ),
+            self.compare(
+                "first knock that displaces another, table of 2^18 full",
+                &mut flood(1, many / 4, few),
+                &mut Flood::full(1, many / 4),
+                first,
+            ),
+            self.compare(
+                "the same, in batches",
+                &mut flood(1, many / 4, few).in_batches(),
+                &mut Flood::full(1, many / 4).in_batches(),
                 first,
             ),
             self.compare(
@@ -292,6 +305,15 @@ impl Memory {
     }
 }
 
+/// The processor's.
+struct Caches;
+
+impl Prefetch for Caches {
+    fn prefetch<T>(&self, place: &T) {
+        fetch(place);
+    }
+}
+
 /// What a packet of a flood is.
 #[derive(Copy, Clone)]
 enum Kind {
@@ -311,6 +333,8 @@ struct Flood {
     now: u64,
     /// Nanoseconds from packet to packet.
     pace: u64,
+    /// Packets that the engine is shown before the first of them.
+    batch: u32,
 }
 
 impl Flood {
@@ -333,6 +357,7 @@ impl Flood {
             random: 1,
             now: 0,
             pace,
+            batch: 1,
         };
         flood.run(alive + alive / 2);
         flood.kind = kind;
@@ -342,19 +367,31 @@ impl Flood {
         flood
     }
 
+    /// As the daemon's listener does it.
+    fn in_batches(self) -> Self {
+        Self { batch: 16, ..self }
+    }
+
     /// Nanoseconds a packet, over `packets`.
     fn run(&mut self, packets: u32) -> f64 {
         let start = cpu_seconds();
-        for n in 0..packets {
-            let packet = self.packet();
-            self.now += self.pace;
-            let now = Timestamp::from_nanos(self.now);
-            self.engine.handle_packet(&packet, true, now);
-            while let Some(event) = self.engine.poll_event() {
-                black_box(event);
+        let mut batch = Vec::new();
+        for n in 0..packets / self.batch {
+            for _ in 0..self.batch {
+                let packet = self.packet();
+                let prepared = self.engine.prepare(&packet, batch.len(), &Caches);
+                batch.push((packet, prepared));
             }
-            if n.is_multiple_of(64) {
-                self.end_due(now);
+            for (packet, prepared) in batch.drain(..) {
+                self.now += self.pace;
+                let now = Timestamp::from_nanos(self.now);
+                self.engine.handle_prepared(&packet, prepared, true, now);
+                while let Some(event) = self.engine.poll_event() {
+                    black_box(event);
+                }
+            }
+            if n.is_multiple_of(64 / self.batch) {
+                self.end_due(Timestamp::from_nanos(self.now));
             }
         }
         (cpu_seconds() - start) * 1e9 / f64::from(packets)

@@ -1,11 +1,12 @@
 //! The system calls that no well-kept crate wraps safely: a memory-mapped ring of packets.
 //!
 //! This is the only crate with `unsafe` code, and that stands in socket options, the memory
-//! mapping and three calls about descriptors, Landlock and the processor alone. What walks the shared
+//! mapping, three calls about descriptors, Landlock and the processor, and a hint to its caches alone. What walks the shared
 //! memory is safe code over atomic words: it takes nothing in the mapping on trust, so it runs on
 //! plain memory too, in tests and under Miri.
 
 mod descriptors;
+mod fetch;
 mod frames;
 mod landlock;
 mod mapping;
@@ -14,6 +15,7 @@ mod socket;
 mod turns;
 
 pub use descriptors::close_inherited_on_exec;
+pub use fetch::fetch;
 pub use frames::{Frame, Frames, PACKET_OUTGOING};
 pub use landlock::landlock_version;
 pub use ring::{Error, Ring, RingSocket, Size, Statistics};

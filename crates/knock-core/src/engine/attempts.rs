@@ -8,6 +8,7 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr};
 
+use super::Prefetch;
 use super::index::{Hash, Index, Place};
 use super::lanes::{Lanes, list_of};
 use super::slab::{Attempt, Heard, Links, NONE, Slab, Slot};
@@ -24,6 +25,9 @@ const LARGE: usize = 16_384;
 /// … with no more than this many attempts alive, memory is given back.
 const FEW: u32 = 1_024;
 
+/// How many slots before one is looked at it is prefetched.
+const AHEAD: usize = 32;
+
 pub(super) struct Table {
     slab: Slab,
     index: Index,
@@ -39,6 +43,8 @@ pub(super) struct Table {
 struct Walk {
     source: Source,
     hash: Hash,
+    /// Where the index has room for the source, if it had no attempt and that is known.
+    vacancy: Option<Place>,
     /// Between which attempts; the walk stands on the latter.
     between: Links,
 }
@@ -55,6 +61,7 @@ impl Table {
             walk: Walk {
                 source,
                 hash: index.hash(source),
+                vacancy: None,
                 between: Links::ALONE,
             },
             index,
@@ -77,14 +84,46 @@ impl Table {
         self.lanes.earliest()
     }
 
-    /// Goes to the first attempt of `source`.
-    pub(super) fn seek(&mut self, source: Source) {
+    /// Prefetches where `source` is or would be.
+    pub(super) fn prepare(&self, source: Source, by: &impl Prefetch) -> Hash {
         let hash = self.index.hash(source);
+        if let Some(home) = self.index.home_of(hash) {
+            by.prefetch(home);
+        }
+        hash
+    }
+
+    /// Prefetches where the attempt is that goes for the one that is added after `waiting` others,
+    /// if it is as in a flood: slots go in the order in which they were taken.
+    pub(super) fn prepare_to_add(&self, waiting: usize, by: &impl Prefetch) {
+        if !self.slab.is_full() {
+            return;
+        }
+        let hand = self
+            .lanes
+            .hand()
+            .and_then(|slot| usize::try_from(slot).ok());
+        let Some(slot) = hand.and_then(|hand| hand.checked_add(waiting)) else {
+            return;
+        };
+        let attempt = self.slab.peek(slot);
+        if let Some(bucket) = attempt.and_then(|attempt| self.index.bucket_of(attempt.place)) {
+            by.prefetch(bucket);
+        }
+        if let Some(later) = self.slab.peek(slot.saturating_add(AHEAD)) {
+            by.prefetch(later);
+        }
+    }
+
+    /// Goes to the first attempt of `source`, whose hash may be known already.
+    pub(super) fn seek(&mut self, source: Source, hash: Option<Hash>) {
+        let hash = hash.unwrap_or_else(|| self.index.hash(source));
         let slab = &self.slab;
         let found = self.index.find(hash, |s| slab.get(s).source() == source);
         self.walk = Walk {
             source,
             hash,
+            vacancy: found.err().flatten(),
             between: Links {
                 before: NONE,
                 after: found.unwrap_or(NONE),
@@ -151,11 +190,18 @@ impl Table {
     ) -> bool {
         let evicts = self.slab.is_full();
         if evicts && let Some(slot) = self.lanes.least_worth(&self.slab) {
+            let old = self.slab.get(slot);
+            let alone = old.in_chain == Links::ALONE && self.walk.between == Links::ALONE;
+            if alone && (old.door, old.stage) == (door, stage) && stage == 1 {
+                self.replace(slot, deadline, flags);
+                return true;
+            }
             self.end(slot);
         }
         let Walk {
             source,
             hash,
+            vacancy,
             between,
         } = self.walk;
         let slot = self.slab.put(Attempt {
@@ -181,10 +227,32 @@ impl Table {
             self.index.replace(hash, place, slot);
             self.slab.get_mut(slot).place = place;
         } else {
-            self.slab.get_mut(slot).place = self.index.insert(hash, slot);
+            self.slab.get_mut(slot).place = self.index.insert(hash, vacancy, slot);
         }
+        self.walk.vacancy = None;
         self.walk.between.before = slot;
         evicts
+    }
+
+    /// The only attempt of its source, at a first step, becomes that of the walk's source, which has
+    /// none, at the same door. In a flood, this is what happens to each packet.
+    fn replace(&mut self, slot: Slot, deadline: Timestamp, flags: TcpFlags) {
+        let Walk {
+            source,
+            hash,
+            vacancy,
+            ..
+        } = self.walk;
+        let attempt = self.slab.get_mut(slot);
+        self.index.remove(attempt.source(), attempt.place);
+        attempt.place = self.index.insert(hash, vacancy, slot);
+        attempt.high = source.high;
+        attempt.low = source.low;
+        attempt.heard = Heard::new(source.v6, flags);
+        attempt.deadline = deadline;
+        self.lanes.requeue(&mut self.slab, slot);
+        self.walk.vacancy = None;
+        self.walk.between.before = slot;
     }
 
     /// Ends the attempt or cooling-down with the first deadline, if that is not after `now`.
@@ -218,7 +286,7 @@ impl Table {
         deadline: Timestamp,
         flags: TcpFlags,
     ) {
-        self.seek(source);
+        self.seek(source, None);
         while self.here().is_some_and(|here| here.door < door) {
             self.pass();
         }
@@ -323,6 +391,7 @@ impl Table {
             let head = self
                 .index
                 .find(self.index.hash(attempt.source()), is_its)
+                .ok()
                 .expect("is in the index");
             heads += usize::from(head == slot);
             let (mut before, mut at, mut found) = (NONE, head, false);

@@ -20,7 +20,7 @@ use super::source::Source;
 
 /// 15 cells, and how often something has passed. A cell is 0 if it is empty, or else `slot + 1`
 /// and above it some of the hash.
-type Bucket = [u32; WIDTH];
+pub(super) type Bucket = [u32; WIDTH];
 
 const WIDTH: usize = 16;
 
@@ -86,50 +86,77 @@ impl Index {
         Hash(hasher.finish())
     }
 
-    /// The slot with `hash` for which `is_it` says so.
-    pub(super) fn find(&self, hash: Hash, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
+    /// The slot with `hash` for which `is_it` says so; or, if there is none, where there is room for
+    /// it, if that is in its home.
+    pub(super) fn find(
+        &self,
+        hash: Hash,
+        is_it: impl Fn(Slot) -> bool,
+    ) -> Result<Slot, Option<Place>> {
         let above_slot = self.above_slot(hash);
-        let last = above_slot | (u32::MAX >> (u32::BITS - self.slot_bits));
-        let mut at = self.home(hash);
-        loop {
-            let bucket = self.bucket(at)?;
-            let mut same = which(bucket, |cell| cell > above_slot && cell <= last);
+        let of_slot = u32::MAX >> (u32::BITS - self.slot_bits);
+        let home = self.home(hash);
+        let mut at = home;
+        while let Some(bucket) = self.bucket(at) {
+            let mut same = which(bucket, |cell| cell & !of_slot == above_slot);
             while same != 0 {
-                let cell = *bucket.get(to_usize(same.trailing_zeros()))?;
-                let slot = cell - above_slot - 1;
-                if is_it(slot) {
-                    return Some(slot);
+                let cell = bucket.get(to_usize(same.trailing_zeros()));
+                // An empty cell is like one of the hash 0.
+                let slot = cell.and_then(|cell| (cell & of_slot).checked_sub(1));
+                if let Some(slot) = slot.filter(|slot| is_it(*slot)) {
+                    return Ok(slot);
                 }
                 same &= same - 1;
             }
             let [.., passed] = bucket;
             if *passed == 0 {
-                return None;
+                break;
             }
             at = self.next(at);
         }
+        Err(self.vacancy(home))
     }
 
-    /// Adds `slot`, whose source must not be there yet.
-    pub(super) fn insert(&mut self, hash: Hash, slot: Slot) -> Place {
+    /// Where there is room in a bucket.
+    fn vacancy(&self, bucket: usize) -> Option<Place> {
+        let empty = which(self.bucket(bucket)?, |cell| cell == 0).trailing_zeros();
+        let cell = Some(to_usize(empty)).filter(|cell| *cell < PASSED)?;
+        let word = self.margin + bucket * WIDTH + cell;
+        u32::try_from(word).ok().map(Place)
+    }
+
+    /// The bucket where a source with `hash` is at home.
+    pub(super) fn home_of(&self, hash: Hash) -> Option<&Bucket> {
+        self.bucket(self.home(hash))
+    }
+
+    /// The bucket of `place`.
+    pub(super) fn bucket_of(&self, place: Place) -> Option<&Bucket> {
+        self.bucket(place.word().checked_sub(self.margin)? / WIDTH)
+    }
+
+    /// Adds `slot`, whose source must not be there yet; `vacancy` is what [`Index::find`] said of it,
+    /// since when nothing else was added.
+    pub(super) fn insert(&mut self, hash: Hash, vacancy: Option<Place>, slot: Slot) -> Place {
         let cell = self.above_slot(hash) + slot + 1;
-        let mut at = self.home(hash);
-        let mut passed_on = 0;
-        while let Some(bucket) = self.bucket_mut(at) {
-            let empty = to_usize(which(bucket, |cell| cell == 0).trailing_zeros());
-            if empty < PASSED {
-                if let Some(place) = bucket.get_mut(empty) {
-                    *place = cell;
-                }
-                let word = self.margin + at * WIDTH + empty;
-                return Place(u32::try_from(word).unwrap_or(0) | passed_on);
+        if let Some(place) = vacancy {
+            self.set(place, cell);
+            return place;
+        }
+        let home = self.home(hash);
+        let mut at = home;
+        loop {
+            if let Some(Place(word)) = self.vacancy(at) {
+                let passed_on = if at == home { 0 } else { Place::PASSED_ON };
+                self.set(Place(word), cell);
+                return Place(word | passed_on);
             }
-            let [.., passed] = bucket;
+            let Some([.., passed]) = self.bucket_mut(at) else {
+                return Place::NOWHERE;
+            };
             *passed = passed.saturating_add(1);
-            passed_on = Place::PASSED_ON;
             at = self.next(at);
         }
-        Place::NOWHERE
     }
 
     /// Puts `slot` of the same source at `place`.
@@ -225,6 +252,7 @@ mod tests {
         #[test]
         fn it_finds_what_was_put_in_and_nothing_else(
             capacity in 1..100_u32,
+            known in any::<bool>(),
             operations in prop::collection::vec((0..120_u16, prop::bool::weighted(0.8)), 0..300),
         ) {
             let mut index = Index::new(capacity, [1, 2]);
@@ -240,14 +268,15 @@ mod tests {
                     index.remove(source(n), place);
                     free.push(slot);
                 } else if let Some(slot) = free.pop().filter(|_| add) {
-                    let place = index.insert(hash, slot);
+                    let vacancy = index.find(hash, |_| false).err().flatten();
+                    let place = index.insert(hash, vacancy.filter(|_| known), slot);
                     places.insert(n, (slot, place));
                 }
                 for n in 0..120 {
                     let hash = index.hash(source(n));
                     let expected = places.get(&n).map(|(slot, _)| *slot);
                     let is_it = |slot| Some(slot) == expected;
-                    prop_assert_eq!(index.find(hash, is_it), expected);
+                    prop_assert_eq!(index.find(hash, is_it).ok(), expected);
                 }
                 prop_assert_eq!(index.count(), places.len());
             }

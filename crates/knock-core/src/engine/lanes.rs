@@ -128,6 +128,33 @@ impl Lanes {
         }
     }
 
+    /// Puts `slot`, an attempt at its first step, at the end of its list.
+    pub(super) fn requeue(&mut self, slab: &mut Slab, slot: Slot) {
+        let Attempt { door, in_lane, .. } = *slab.get(slot);
+        let Some(lane) = self.lanes.get_mut(usize::from(door)) else {
+            return;
+        };
+        if in_lane.after == NONE {
+            return;
+        }
+        if lane.hand == slot {
+            lane.hand = in_lane.after;
+        }
+        slab.get_mut(in_lane.after).in_lane.before = in_lane.before;
+        if in_lane.before == NONE {
+            lane.attempts.first = in_lane.after;
+        } else {
+            slab.get_mut(in_lane.before).in_lane.after = in_lane.after;
+        }
+        let last = lane.attempts.last;
+        lane.attempts.last = slot;
+        slab.get_mut(last).in_lane.after = slot;
+        slab.get_mut(slot).in_lane = Links {
+            before: last,
+            after: NONE,
+        };
+    }
+
     /// One more step for `slot`, which is no cooling-down. Its deadline and place stay.
     pub(super) fn advance(&mut self, slab: &mut Slab, slot: Slot) {
         let attempt = slab.get_mut(slot);
@@ -163,6 +190,14 @@ impl Lanes {
             lane.hand = slab.get(lane.hand).in_lane.after;
         }
         Some(lane.hand)
+    }
+
+    /// Where the hand of the door stands that has the most cheap ones: in a flood, at the attempt
+    /// that is worth least.
+    pub(super) fn hand(&self) -> Option<Slot> {
+        let door = self.cheap.fullest()?;
+        let lane = self.lanes.get(usize::from(door))?;
+        Some(lane.hand).filter(|slot| *slot != NONE)
     }
 
     /// A time that is not later than any deadline; `None` if there is none.

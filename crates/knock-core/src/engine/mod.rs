@@ -37,6 +37,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use attempts::{MAX_CAPACITY, Table};
+use index::Hash;
 use ports::Ports;
 use rules::{Place, Rule};
 use source::{Packed, Source};
@@ -46,6 +47,17 @@ use crate::door::{Door, DoorId};
 use crate::packet::Packet;
 use crate::sequence::{Sequence, Step};
 use crate::time::Timestamp;
+
+/// Has the processor fetch memory into its caches, and does not wait for it: a hint, which no safe
+/// code can give by itself.
+pub trait Prefetch {
+    /// Has `place` fetched.
+    fn prefetch<T>(&self, place: &T);
+}
+
+/// What an engine has found out about a packet before its turn.
+#[derive(Copy, Clone, Debug)]
+pub struct Prepared(Option<Hash>);
 
 /// How much an engine may hold.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -219,6 +231,20 @@ impl Engine {
         }
     }
 
+    /// Prefetches the memory that `packet` will need, before which `waiting` others come: each is at
+    /// home at another place of a large table, and several cost the time of one. What it gives is
+    /// for [`Engine::handle_prepared`] of this engine. Nothing changes.
+    #[must_use]
+    pub fn prepare(&self, packet: &Packet, waiting: usize, by: &impl Prefetch) -> Prepared {
+        let named = self.ports.named(packet.step()).filter(|_| !self.stale);
+        Prepared(named.map(|named| {
+            if !named.starting.is_empty() {
+                self.table.prepare_to_add(waiting, by);
+            }
+            self.table.prepare(Source::from(packet.source), by)
+        }))
+    }
+
     /// Takes one packet. `local` says that its destination is an address of the interface it
     /// came in on, which is what doors without a target ask for. `now` never goes back; an
     /// earlier time counts as the latest one seen.
@@ -226,22 +252,33 @@ impl Engine {
     /// First come the time-outs of the packet's source that are due, then all that the packet
     /// does, each in the order of the doors.
     pub fn handle_packet(&mut self, packet: &Packet, local: bool, now: Timestamp) {
+        self.handle_prepared(packet, Prepared(None), local, now);
+    }
+
+    /// As [`Engine::handle_packet`], after [`Engine::prepare`].
+    pub fn handle_prepared(
+        &mut self,
+        packet: &Packet,
+        prepared: Prepared,
+        local: bool,
+        now: Timestamp,
+    ) {
         let place = if local {
             Place::Local
         } else {
             Place::Elsewhere
         };
-        self.handle(packet, place, now);
+        self.handle(packet, prepared, place, now);
     }
 
     /// Takes a packet that [`Engine::handle_packet`] had before, seen once more on the interface
     /// that has its destination's address, as on a bridge after one of its ports. Doors with a
     /// target have counted it already; the others hear it now.
     pub fn handle_echo(&mut self, packet: &Packet, now: Timestamp) {
-        self.handle(packet, Place::LocalAgain, now);
+        self.handle(packet, Prepared(None), Place::LocalAgain, now);
     }
 
-    fn handle(&mut self, packet: &Packet, place: Place, now: Timestamp) {
+    fn handle(&mut self, packet: &Packet, prepared: Prepared, place: Place, now: Timestamp) {
         self.counters.packets = self.counters.packets.saturating_add(1);
         self.clock = self.clock.max(now);
         if self.stale {
@@ -255,6 +292,7 @@ impl Engine {
         let visit = Visit {
             packet,
             source: Source::from(packet.source),
+            hash: prepared.0,
             place,
             now: self.clock,
             named: named.unwrap_or_default(),

@@ -133,6 +133,11 @@ impl Slab {
         self.free = NONE;
     }
 
+    /// What is in a slot that may not exist.
+    pub(super) fn peek(&self, slot: usize) -> Option<&Attempt> {
+        self.slots.get(slot)
+    }
+
     #[expect(
         clippy::indexing_slicing,
         clippy::as_conversions,

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::attempts::Table;
+use super::index::Hash;
 use super::ports::Named;
 use super::rules::{Meaning, Place, Rule};
 use super::slab::Attempt;
@@ -16,6 +17,8 @@ use crate::time::Timestamp;
 pub(super) struct Visit<'a> {
     pub(super) packet: &'a Packet,
     pub(super) source: Source,
+    /// Of the source, if it was prepared.
+    pub(super) hash: Option<Hash>,
     pub(super) place: Place,
     pub(super) now: Timestamp,
     /// The doors that name the packet's port.
@@ -34,7 +37,7 @@ pub(super) struct Visit<'a> {
 impl Visit<'_> {
     /// Does it all, in ascending order of doors, and gives the one-time doors to shut.
     pub(super) fn run(mut self) -> Vec<u16> {
-        self.table.seek(self.source);
+        self.table.seek(self.source, self.hash);
         self.end_overdue();
         let mut visible = None;
         let mut starting = self.named.starting;

@@ -34,6 +34,7 @@ pub(super) trait View<'a>: Sized {
 }
 
 /// An IPv4 packet (RFC 791, 3.1).
+#[inline]
 pub(super) fn v4<'a, V: View<'a>>(bytes: &'a [u8]) -> Result<V, NotAKnock> {
     let (header, _) = take::<20>(bytes)?;
     let &[
@@ -120,6 +121,7 @@ fn skip_extensions(mut next: u8, mut rest: &[u8]) -> Result<(u8, bool, &[u8]), N
 
 /// The beginning of a TCP segment (RFC 9293, 3.1) or UDP datagram (RFC 768).
 impl View<'_> for Packet {
+    #[inline]
     fn of(
         [source, destination]: [IpAddr; 2],
         protocol: u8,

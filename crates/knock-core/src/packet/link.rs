@@ -19,6 +19,7 @@ mod ether {
 }
 
 /// What follows a header that announced `ether_type`.
+#[inline]
 pub(super) fn ether_type<'a, V: View<'a>>(
     mut ether_type: u16,
     mut bytes: &'a [u8],

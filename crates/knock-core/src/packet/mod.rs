@@ -76,6 +76,7 @@ impl Packet {
     ///
     /// # Errors
     /// As [`Packet::from_ip`]; other ether types are [`NotAKnock::Malformed`].
+    #[inline]
     pub fn from_ether_type(ether_type: u16, bytes: &[u8]) -> Result<Self, NotAKnock> {
         link::ether_type(ether_type, bytes)
     }

@@ -5,11 +5,11 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use knock_core::door::Door;
-use knock_core::engine::{Engine, Limits};
+use knock_core::engine::{Engine, Limits, Prefetch, Prepared};
 use knock_core::packet::{NotAKnock, Packet};
 use knock_core::sequence::Protocol;
 use knock_core::time::Timestamp;
-use knock_sys::{PACKET_OUTGOING, Ring};
+use knock_sys::{PACKET_OUTGOING, Ring, fetch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -22,8 +22,13 @@ use crate::clock::{Clock, now};
 use crate::sandbox::{Layer, State};
 use crate::wire::{Checksum, Counter, Doors, Order, Reach, Report, ReportKind, Settings};
 
-/// Packets that are taken from the ring before orders and time-outs are looked at.
+/// Packets that are taken from the ring before orders and time-outs are looked at, in as many
+/// batches.
 const PACKETS_A_TURN: usize = 4096;
+
+/// Packets that are read before the first of them is handled. In a flood from everywhere, each
+/// comes to another place of a large table; so many places are fetched in the time of one.
+const BATCH: usize = 16;
 
 /// So many times packets wake us as soon as they come; beyond it one each period does, and the
 /// others wait for [`REST`], so that a flood is read in batches: a wake-up costs more than many
@@ -71,6 +76,8 @@ pub(super) struct Listener {
     spa_ports: Vec<u16>,
     /// Whether the keeper has told all that must be known before the first packet.
     begun: bool,
+    /// Packets that were read and not handled; empty between turns.
+    batch: Vec<Waiting>,
     /// The latest packet's time.
     last: Timestamp,
     wakes: Bucket,
@@ -79,6 +86,26 @@ pub(super) struct Listener {
     seen: u64,
     not_knocks: u64,
     dropped: u64,
+}
+
+/// A packet that waits for the engine.
+#[derive(Debug)]
+struct Waiting {
+    packet: Packet,
+    prepared: Prepared,
+    at: Timestamp,
+    local: bool,
+    /// It was handled before, where it was not local.
+    again: bool,
+}
+
+/// The processor's.
+struct Caches;
+
+impl Prefetch for Caches {
+    fn prefetch<T>(&self, place: &T) {
+        fetch(place);
+    }
 }
 
 /// Whether to go on.
@@ -103,6 +130,7 @@ impl Listener {
             sealed: None,
             spa_ports: Vec::new(),
             begun: false,
+            batch: Vec::with_capacity(BATCH),
             last: Timestamp::ZERO,
             wakes: Bucket::new(WAKES, WAKE_PERIOD),
             drops_due: None,
@@ -140,7 +168,21 @@ impl Listener {
     /// Takes the packets that are there, up to a bound. Whether there may be more.
     fn take_packets(&mut self) -> bool {
         let clock = Clock::now();
-        for _ in 0..PACKETS_A_TURN {
+        // What is dumped stands before what comes of it.
+        let size = if self.settings.dump { 1 } else { BATCH };
+        for _ in 0..PACKETS_A_TURN / size {
+            let more = self.read(&clock, size);
+            self.handle_batch();
+            if !more {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Reads packets that the engine wants to see, out of `count` frames. Whether there may be more.
+    fn read(&mut self, clock: &Clock, count: usize) -> bool {
+        for _ in 0..count {
             let Some(frame) = self.ring.next_frame() else {
                 return false;
             };
@@ -151,6 +193,7 @@ impl Listener {
             }
             self.seen = self.seen.saturating_add(1);
             self.last = self.last.max(clock.steady(frame.realtime_nanos));
+            let at = self.last;
             let packet = packet_of(frame.ether_type, frame.bytes);
             // The filter does not look at the family behind a VLAN tag.
             let packet =
@@ -161,30 +204,55 @@ impl Listener {
             };
             let local = self.reach.is_local(frame.interface, packet.destination);
             if self.settings.dump {
-                let report = Report::dump(self.doors, packet, frame.length, self.last);
-                self.outbox.push(report, self.last);
+                let report = Report::dump(self.doors, packet, frame.length, at);
+                self.outbox.push(report, at);
             }
             if let Some(sealed) = self
                 .sealed
                 .as_mut()
                 .filter(|_| local && is_at(&self.spa_ports, &packet))
             {
-                let knock = sealed.open(&packet, &frame, self.last);
+                let knock = sealed.open(&packet, &frame, at);
                 knock
                     .into_iter()
                     .for_each(|knock| self.outbox.push_knock(knock));
             }
             let echoes = self.echoes.as_mut();
-            match echoes.map_or(Sight::First, |e| e.see(&frame, local, self.last)) {
-                Sight::First => self.engine.handle_packet(&packet, local, self.last),
-                Sight::Again { local: false } if local => {
-                    self.engine.handle_echo(&packet, self.last);
-                }
-                Sight::Again { .. } => {}
+            let again = match echoes.map_or(Sight::First, |e| e.see(&frame, local, at)) {
+                Sight::First => false,
+                Sight::Again { local: false } if local => true,
+                Sight::Again { .. } => continue,
+            };
+            let prepared = self.engine.prepare(&packet, self.batch.len(), &Caches);
+            self.batch.push(Waiting {
+                packet,
+                prepared,
+                at,
+                local,
+                again,
+            });
+        }
+        true
+    }
+
+    /// Has the engine handle what was read.
+    fn handle_batch(&mut self) {
+        for waiting in &self.batch {
+            let Waiting {
+                packet,
+                prepared,
+                at,
+                local,
+                again,
+            } = waiting;
+            if *again {
+                self.engine.handle_echo(packet, *at);
+            } else {
+                self.engine.handle_prepared(packet, *prepared, *local, *at);
             }
             push_events(&mut self.engine, &mut self.outbox, self.doors);
         }
-        true
+        self.batch.clear();
     }
 
     /// Ends attempts whose time is over. While packets may still wait in the ring, only up to
@@ -352,7 +420,7 @@ fn echoes_of(doors: &[Door]) -> Option<Echoes> {
 
 fn push_events(engine: &mut Engine, outbox: &mut Outbox, doors: Checksum) {
     while let Some(event) = engine.poll_event() {
-        outbox.push(Report::of_event(doors, &event), event.at);
+        outbox.push_event(doors, &event);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use knock_core::engine::Event;
 use knock_core::time::Timestamp;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
@@ -45,19 +46,34 @@ impl Outbox {
 
     /// Takes a report, unless it is over a limit; then it is counted.
     pub(super) fn push(&mut self, report: Report, now: Timestamp) {
-        let opening = report.kind == ReportKind::Opening;
-        let most = if is_caused_by_strangers(&report.kind) && !opening {
+        if self.admits(&report.kind, now) {
+            self.waiting.push_back(Message::Report(report));
+        }
+    }
+
+    /// Takes the report of an event, which most packets of a flood have, and few may tell.
+    pub(super) fn push_event(&mut self, doors: Checksum, event: &Event) {
+        if self.admits(&ReportKind::of_event(event.kind), event.at) {
+            let report = Report::of_event(doors, event);
+            self.waiting.push_back(Message::Report(report));
+        }
+    }
+
+    /// Whether a report of `kind` may go out at `now`. What may not is counted.
+    fn admits(&mut self, kind: &ReportKind, now: Timestamp) -> bool {
+        let opening = *kind == ReportKind::Opening;
+        let most = if is_caused_by_strangers(kind) && !opening {
             MAX_WAITING
         } else {
             MAX_OPENINGS
         };
-        if self.limiter.allows(&report.kind, now) && self.waiting.len() < most {
-            self.waiting.push_back(Message::Report(report));
-        } else if opening {
+        let admitted = self.limiter.allows(kind, now) && self.waiting.len() < most;
+        if !admitted && opening {
             self.openings_lost = self.openings_lost.saturating_add(1);
-        } else {
+        } else if !admitted {
             self.limiter.count();
         }
+        admitted
     }
 
     /// Takes an opened packet: so many are opened as a limit allows.

@@ -183,22 +183,28 @@ struct Raw {
     reserved: [u8; 4],     // 68
 }
 
+impl ReportKind {
+    /// What the report of an event is.
+    pub(crate) const fn of_event(kind: EventKind) -> Self {
+        match kind {
+            EventKind::Stage(stage) => Self::Stage(stage),
+            EventKind::Opening => Self::Opening,
+            EventKind::Timeout { stage } => Self::Timeout { stage },
+            EventKind::Broken { stage, by } => Self::Broken { stage, by },
+        }
+    }
+}
+
 impl Report {
     /// What the engine's `event` is as a report.
     #[must_use]
     pub const fn of_event(doors: Checksum, event: &Event) -> Self {
-        let kind = match event.kind {
-            EventKind::Stage(stage) => ReportKind::Stage(stage),
-            EventKind::Opening => ReportKind::Opening,
-            EventKind::Timeout { stage } => ReportKind::Timeout { stage },
-            EventKind::Broken { stage, by } => ReportKind::Broken { stage, by },
-        };
         Self {
             doors,
             door: event.door,
             source: event.source,
             at: event.at,
-            kind,
+            kind: ReportKind::of_event(event.kind),
         }
     }
 

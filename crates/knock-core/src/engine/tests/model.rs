@@ -374,4 +374,37 @@ proptest! {
             take_events(&mut engine);
         }
     }
+
+    #[test]
+    fn packets_that_are_prepared_together_do_the_same(
+        doors in doors_of_all_kinds(),
+        batches in prop::collection::vec(prop::collection::vec(packets(), 1..8), 1..20),
+        max_attempts in 1..8_u32,
+    ) {
+        let engine = || Engine::new(&doors, Limits { max_attempts }, [5, 6]);
+        let (mut one_by_one, mut together) = (engine(), engine());
+        for (n, batch) in (1..).zip(&batches) {
+            let now = Timestamp::from_millis(n);
+            let prepare = |(waiting, (packet, _)): (usize, &(Packet, bool))| {
+                together.prepare(packet, waiting, &Slowly)
+            };
+            let prepared: Vec<Prepared> = batch.iter().enumerate().map(prepare).collect();
+            for ((packet, local), prepared) in batch.iter().zip(prepared) {
+                one_by_one.handle_packet(packet, *local, now);
+                together.handle_prepared(packet, prepared, *local, now);
+                together.table.check();
+                prop_assert_eq!(take_events(&mut together), take_events(&mut one_by_one));
+            }
+        }
+        prop_assert_eq!(together.counters(), one_by_one.counters());
+    }
+}
+
+/// Fetches by reading.
+struct Slowly;
+
+impl Prefetch for Slowly {
+    fn prefetch<T>(&self, place: &T) {
+        core::hint::black_box(place);
+    }
 }
