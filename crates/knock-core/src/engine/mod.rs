@@ -38,7 +38,7 @@ use core::net::IpAddr;
 
 use attempts::{MAX_CAPACITY, Table};
 use index::Hash;
-use ports::Ports;
+use ports::{Port, Ports};
 use rules::{Place, Rule};
 use source::{Packed, Source};
 use visit::{Visit, report_end};
@@ -57,7 +57,15 @@ pub trait Prefetch {
 
 /// What an engine has found out about a packet before its turn.
 #[derive(Copy, Clone, Debug)]
-pub struct Prepared(Option<Hash>);
+pub struct Prepared(Option<Known>);
+
+#[derive(Copy, Clone, Debug)]
+struct Known {
+    port: Port,
+    /// Of the ports.
+    generation: u64,
+    hash: Hash,
+}
 
 /// How much an engine may hold.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -147,6 +155,8 @@ pub struct Engine {
     ports: Ports,
     /// Whether `ports` must be made anew.
     stale: bool,
+    /// How often they were made anew.
+    generation: u64,
     /// Whether a door is strict, so that no port can be passed over.
     any_strict: bool,
     table: Table,
@@ -170,6 +180,7 @@ impl Engine {
         Self {
             ports: Ports::new(&rules),
             stale: false,
+            generation: 0,
             any_strict: rules.iter().any(Rule::is_strict),
             table: Table::new(rules.len(), limits.max_attempts, seed),
             rules,
@@ -236,12 +247,15 @@ impl Engine {
     /// for [`Engine::handle_prepared`] of this engine. Nothing changes.
     #[must_use]
     pub fn prepare(&self, packet: &Packet, waiting: usize, by: &impl Prefetch) -> Prepared {
-        let named = self.ports.named(packet.step()).filter(|_| !self.stale);
-        Prepared(named.map(|named| {
-            if !named.starting.is_empty() {
-                self.table.prepare_to_add(waiting, by);
-            }
-            self.table.prepare(Source::from(packet.source), by)
+        let port = self.ports.find(packet.step()).filter(|_| !self.stale);
+        let named = port.and_then(|port| self.ports.named(port));
+        if named.is_some_and(|named| !named.starting.is_empty()) {
+            self.table.prepare_to_add(waiting, by);
+        }
+        Prepared(port.map(|port| Known {
+            port,
+            generation: self.generation,
+            hash: self.table.prepare(Source::from(packet.source), by),
         }))
     }
 
@@ -283,16 +297,22 @@ impl Engine {
         self.clock = self.clock.max(now);
         if self.stale {
             self.ports = Ports::new(&self.rules);
+            self.generation = self.generation.wrapping_add(1);
             self.stale = false;
         }
-        let named = self.ports.named(packet.step());
+        let known = prepared.0;
+        let port = match known {
+            Some(known) if known.generation == self.generation => Some(known.port),
+            _ => self.ports.find(packet.step()),
+        };
+        let named = port.and_then(|port| self.ports.named(port));
         if named.is_none() && !self.any_strict {
             return;
         }
         let visit = Visit {
             packet,
             source: Source::from(packet.source),
-            hash: prepared.0,
+            hash: known.map(|known| known.hash),
             place,
             now: self.clock,
             named: named.unwrap_or_default(),

@@ -19,6 +19,10 @@ pub(super) struct Named<'a> {
     pub(super) starting: &'a [u16],
 }
 
+/// A port that doors name: its rank among them.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Port(usize);
+
 /// Where the doors of one port are in [`Ports::doors`]: `naming..starting..end`.
 #[derive(Copy, Clone, Debug)]
 struct Span {
@@ -81,8 +85,8 @@ impl Ports {
         });
     }
 
-    /// The doors that name `step`; `None` for a port that no door names.
-    pub(super) fn named(&self, step: Step) -> Option<Named<'_>> {
+    /// The port of `step`; `None` for one that no door names.
+    pub(super) fn find(&self, step: Step) -> Option<Port> {
         let key = key(step);
         let at = to_usize(key >> 6);
         let word = *self.words.get(at)?;
@@ -91,7 +95,12 @@ impl Ports {
             return None;
         }
         let below = to_usize((word & (bit - 1)).count_ones());
-        let span = self.spans.get(self.before.get(at)? + below)?;
+        Some(Port(self.before.get(at)? + below))
+    }
+
+    /// The doors that name a port that was found here.
+    pub(super) fn named(&self, port: Port) -> Option<Named<'_>> {
+        let span = self.spans.get(port.0)?;
         Some(Named {
             naming: self.doors.get(span.naming..span.starting)?,
             starting: self.doors.get(span.starting..span.end)?,
@@ -157,7 +166,10 @@ mod tests {
             &[t(65535), t(65535), t(0)],
             &[Step::udp(65535)],
         ]);
-        let named = |step| ports.named(step).map(|n| (n.naming, n.starting));
+        let named = |step| {
+            let named = ports.named(ports.find(step)?)?;
+            Some((named.naming, named.starting))
+        };
         assert_eq!(named(t(0)), Some((&[0, 1][..], &[0][..])));
         assert_eq!(named(t(65535)), Some((&[0, 1][..], &[1][..])));
         assert_eq!(named(Step::udp(0)), Some((&[0][..], &[][..])));

@@ -54,8 +54,15 @@ impl Reach {
             .is_none_or(|all| all.binary_search(&interface).is_ok())
     }
 
-    fn is_local(&self, interface: u32, address: IpAddr) -> bool {
-        self.locals.binary_search(&(interface, address)).is_ok()
+    /// Whether `address` is one of `interface`; `guess` is where the last one was that is.
+    fn is_local(&self, interface: u32, address: IpAddr, guess: &mut usize) -> bool {
+        let local = (interface, address);
+        if self.locals.get(*guess) == Some(&local) {
+            return true;
+        }
+        let found = self.locals.binary_search(&local);
+        *guess = found.unwrap_or(*guess);
+        found.is_ok()
     }
 }
 
@@ -71,6 +78,8 @@ pub(super) struct Listener {
     /// Where a door has a target: what was seen last.
     echoes: Option<Echoes>,
     reach: Reach,
+    /// Where among its addresses the last packet's was.
+    latest_local: usize,
     /// Where sealed packets are heard.
     sealed: Option<Sealed>,
     spa_ports: Vec<u16>,
@@ -127,6 +136,7 @@ impl Listener {
             doors: Checksum::of(&[]),
             echoes: None,
             reach: Reach::NOWHERE,
+            latest_local: 0,
             sealed: None,
             spa_ports: Vec::new(),
             begun: false,
@@ -202,7 +212,9 @@ impl Listener {
                 self.not_knocks = self.not_knocks.saturating_add(1);
                 continue;
             };
-            let local = self.reach.is_local(frame.interface, packet.destination);
+            let local =
+                self.reach
+                    .is_local(frame.interface, packet.destination, &mut self.latest_local);
             if self.settings.dump {
                 let report = Report::dump(self.doors, packet, frame.length, at);
                 self.outbox.push(report, at);
