@@ -18,6 +18,7 @@ mod sealed;
 mod serve;
 mod settings;
 mod status;
+mod words;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -1,5 +1,8 @@
-//! Runs commands: `/bin/sh -c`, each in a process group of its own, with nothing of the daemon's
-//! but its standard output and error.
+//! Runs commands as `/bin/sh -c` does, each in a process group of its own, with nothing of the
+//! daemon's but its standard output and error.
+//!
+//! Where the shell would only start a program, it is left out: to start it first takes about as long
+//! as all that is between a knock and its command.
 
 use std::fs::File;
 use std::io;
@@ -10,6 +13,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, Uid, User};
 
 use super::background;
+use super::words::plain_words;
 use crate::config_file::reason;
 use crate::keeper::{End, Job, JobId, Occasion};
 use crate::log::{Level, Line};
@@ -48,8 +52,7 @@ impl Runner {
 
     /// Starts a command. If that fails, the line says why.
     pub(super) fn start(&mut self, job: &Job) -> Result<(), Line> {
-        let spawned = self.command(job).and_then(|mut command| command.spawn());
-        match spawned {
+        match self.spawn(job) {
             Ok(child) => {
                 self.running.push(Running {
                     id: job.id,
@@ -105,7 +108,25 @@ impl Runner {
         }
     }
 
-    fn command(&self, job: &Job) -> io::Result<Command> {
+    fn spawn(&self, job: &Job) -> io::Result<Child> {
+        if let Some((program, words)) = plain_words(&job.command)
+            .as_deref()
+            .and_then(<[_]>::split_first)
+        {
+            let mut command = Command::new(program);
+            command.args(words);
+            if let Ok(child) = self.prepared(command, job)?.spawn() {
+                return Ok(child);
+            }
+            // The shell says why it cannot be started, or knows how: a script may have no `#!`.
+        }
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", job.command.as_str()]);
+        self.prepared(command, job)?.spawn()
+    }
+
+    /// `command` as those of doors are run.
+    fn prepared(&self, mut command: Command, job: &Job) -> io::Result<Command> {
         let family = if job.source.is_ipv4() {
             "inet"
         } else {
@@ -115,9 +136,7 @@ impl Runner {
             Occasion::Start => "start",
             Occasion::Stop => "stop",
         };
-        let mut command = Command::new("/bin/sh");
         command
-            .args(["-c", job.command.as_str()])
             .stdin(self.nothing.try_clone()?)
             .process_group(0)
             .env_remove(background::MARK)

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
 use knockd::lab::Process;
@@ -27,6 +28,11 @@ pub(crate) const CASES: &[Case] = &[
     (
         "a_stop_waits_for_no_command_that_owes_nothing",
         nothing_owed,
+    ),
+    ("a_command_of_plain_words_needs_no_shell", no_shell),
+    (
+        "a_script_that_names_no_program_is_the_shells",
+        nameless_script,
     ),
 ];
 
@@ -163,4 +169,42 @@ fn full_disk() -> Outcome {
     eventually("the command", || site.path("opened").exists())?;
     drop(process);
     Ok(())
+}
+
+/// In a mount namespace of its own, the daemon finds another program in the place of the shell.
+fn no_shell() -> Outcome {
+    let site = Site::new(
+        "[A]\nsequence = 7000:udp\ncommand = /bin/cp knockd.conf  copy-%IP%\n\
+         [B]\nsequence = 7001:udp\ncommand = exit 7\n",
+    )?;
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args(["--mount", "/bin/sh", "-c"])
+        .arg("mount --bind /bin/false /bin/sh && exec \"$0\" -c knockd.conf -g log")
+        .arg(env!("CARGO_BIN_EXE_knockd"))
+        .current_dir(site.path(""));
+    let _process = site.host.spawn(&mut unshare)?;
+    site.await_log("starting up")?;
+    site.knock(&[7001, 7000])?;
+    // The other program's.
+    site.await_log("B: command returned non-zero status code (1)")?;
+    let config = site.read("knockd.conf");
+    eventually("the copy", || site.read("copy-127.0.0.1") == config)
+}
+
+fn nameless_script() -> Outcome {
+    let site = Site::new("")?;
+    let script = site.path("script");
+    fs::write(&script, "echo \"$1\" > said\n")?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700))?;
+    site.write(
+        "knockd.conf",
+        &format!(
+            "[options]\ninterface = lo\n[A]\nsequence = 7000:udp\ncommand = {} %IP%\n",
+            script.display()
+        ),
+    )?;
+    let _process = site.start(&[])?;
+    site.knock(&[7000])?;
+    eventually("the script", || site.read("said") == "127.0.0.1\n")
 }
