@@ -391,8 +391,7 @@ impl Table {
             let head = self
                 .index
                 .find(self.index.hash(attempt.source()), is_its)
-                .ok()
-                .expect("is in the index");
+                .unwrap_or_else(|_| panic!("{slot} is not in the index"));
             heads += usize::from(head == slot);
             let (mut before, mut at, mut found) = (NONE, head, false);
             while at != NONE {
