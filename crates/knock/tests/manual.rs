@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::{Arg, CommandFactory};
 use knock::cli::Args;
+use knock::cli::doctor::Doctor;
 use knock::cli::single::{Connect, Enroll, SshConfig};
 
 const PAGE: &str = include_str!("../../../man/knock.1");
@@ -25,6 +26,7 @@ fn options() -> Vec<Arg> {
         Enroll::command(),
         Connect::command(),
         SshConfig::command(),
+        Doctor::command(),
     ];
     let arguments = commands.iter().flat_map(|command| command.get_arguments());
     arguments

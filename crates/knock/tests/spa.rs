@@ -29,6 +29,11 @@ use knock_spa::{
 };
 use tempfile::TempDir;
 
+#[path = "spa/doctor.rs"]
+mod doctor;
+#[path = "spa/ssh.rs"]
+mod ssh;
+
 const KNOCK: &str = env!("CARGO_BIN_EXE_knock");
 
 /// How a server differs from one that answers each good request.
@@ -42,6 +47,10 @@ struct Ways {
     ahead: i64,
     /// `confirm = yes`
     confirm: bool,
+    /// The TCP port that is open after a knock, and then only.
+    gate: Option<u16>,
+    /// Whatever comes is sent back.
+    echo: bool,
 }
 
 struct Server {
@@ -145,11 +154,15 @@ fn serve(
         previous: None,
     };
     let mut buffer = [0; 2048];
+    let mut service = None;
     while alive.load(Ordering::Relaxed) {
         let Ok((length, from)) = socket.recv_from(&mut buffer) else {
             continue;
         };
         let datagram = &buffer[..length];
+        if ways.echo {
+            socket.send_to(datagram, from).unwrap();
+        }
         heard.lock().unwrap().push(datagram.to_vec());
         if ways.lose > 0 {
             ways.lose -= 1;
@@ -179,7 +192,7 @@ fn serve(
                 Ok(knock) => {
                     let request = knock.request().clone();
                     let decision = knock.judge(&here, &mut window);
-                    let what = What::new("tcp/22");
+                    let what = What::new(&format!("tcp/{}", ways.gate.unwrap_or(22)));
                     let until = until(&request);
                     let outcome = match (decision, request.purpose) {
                         (Decision::Refused(why), _) => Outcome::Refused(why),
@@ -188,6 +201,14 @@ fn serve(
                         (_, Purpose::Close) => Outcome::Closed,
                         (_, Purpose::Ask) => Outcome::WouldOpen { until, what },
                     };
+                    match (request.purpose, ways.gate) {
+                        (Purpose::Open, Some(port)) => {
+                            let at = (socket.local_addr().unwrap().ip(), port);
+                            service = service.or_else(|| TcpListener::bind(at).ok());
+                        }
+                        (Purpose::Close, _) => service = None,
+                        _ => {}
+                    }
                     asked.lock().unwrap().push(request);
                     outcome
                 }
@@ -283,7 +304,8 @@ impl User {
     fn store(&self, host: &str, text: &str) {
         let path = self.profile_path(host);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     fn command(&self, args: &[&str]) -> Command {

@@ -123,6 +123,7 @@ pub(super) fn subcommand(args: &[OsString]) -> Option<u8> {
         "enroll" => Some(parsed(rest, enroll)),
         "connect" => Some(parsed(rest, connect)),
         "ssh-config" => Some(parsed(rest, ssh_config)),
+        "doctor" => Some(parsed(rest, super::doctor::run)),
         _ => None,
     }
 }
@@ -208,7 +209,12 @@ pub(super) fn knock(args: &Args) -> u8 {
 }
 
 /// A host's name may end with the dot of the root, so that it is no subcommand.
-fn wanted(host: &str, door: &Door, route: &Route, purpose: Purpose) -> Result<Wanted, String> {
+pub(super) fn wanted(
+    host: &str,
+    door: &Door,
+    route: &Route,
+    purpose: Purpose,
+) -> Result<Wanted, String> {
     let source = route.source.as_deref().map(source).transpose()?;
     Ok(Wanted {
         host: host.to_owned(),
@@ -231,7 +237,7 @@ fn lines(outcome: &Outcome) -> report::Lines {
 }
 
 /// Standard output is for the answer, or for ssh.
-fn teller(verbose: bool, quiet: bool) -> impl FnMut(&str) {
+pub(super) fn teller(verbose: bool, quiet: bool) -> impl FnMut(&str) {
     move |text| {
         if verbose || (!quiet && text.starts_with(TOUCH)) {
             writeln!(io::stderr(), "{text}").ok();

@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::ssh_settings::AgentAt;
 
 /// The longest message that is read, in bytes: OpenSSH's own bound (`MAX_AGENT_REPLY_LEN`).
 const MAX: u32 = 256 * 1024;
@@ -68,12 +71,16 @@ impl fmt::Debug for Agent {
 }
 
 impl Agent {
-    /// The agent of this session; `None` if there is none.
+    /// The agent of this session, or another; `None` if there is none.
     ///
     /// # Errors
     /// If there should be one and it does not answer.
-    pub fn of_session() -> io::Result<Option<Self>> {
-        connect()
+    pub fn at(place: &AgentAt) -> io::Result<Option<Self>> {
+        match place {
+            AgentAt::Session => session(),
+            AgentAt::Nowhere => Ok(None),
+            AgentAt::Socket(path) => connect(path).map(Some),
+        }
     }
 
     /// Its keys, in its order.
@@ -123,30 +130,42 @@ impl Agent {
     }
 }
 
+/// The socket that the environment names.
+fn named() -> Option<PathBuf> {
+    let path = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
+    path.map(PathBuf::from)
+}
+
+#[cfg(not(windows))]
+fn session() -> io::Result<Option<Agent>> {
+    named().map(|path| connect(&path)).transpose()
+}
+
+#[cfg(windows)]
+fn session() -> io::Result<Option<Agent>> {
+    let path = named().unwrap_or_else(|| r"\\.\pipe\openssh-ssh-agent".into());
+    Ok(connect(&path).ok())
+}
+
 #[cfg(unix)]
-fn connect() -> io::Result<Option<Agent>> {
+fn connect(path: &Path) -> io::Result<Agent> {
     use std::os::unix::net::UnixStream;
-    let Some(path) = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()) else {
-        return Ok(None);
-    };
-    Ok(Some(Agent(Box::new(UnixStream::connect(path)?))))
+    Ok(Agent(Box::new(UnixStream::connect(path)?)))
 }
 
 /// The agent of OpenSSH for Windows listens at a named pipe, which opens like a file.
 #[cfg(windows)]
-fn connect() -> io::Result<Option<Agent>> {
-    let path = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
-    let path = path.unwrap_or_else(|| r"\\.\pipe\openssh-ssh-agent".into());
+fn connect(path: &Path) -> io::Result<Agent> {
     let pipe = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
-        .open(path);
-    Ok(pipe.ok().map(|pipe| Agent(Box::new(pipe))))
+        .open(path)?;
+    Ok(Agent(Box::new(pipe)))
 }
 
 #[cfg(not(any(unix, windows)))]
-fn connect() -> io::Result<Option<Agent>> {
-    Ok(None)
+fn connect(_: &Path) -> io::Result<Agent> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Any other answer is `SSH_AGENT_FAILURE`, of which there are several.

@@ -30,7 +30,7 @@ pub fn connect(
     round_trip: Duration,
 ) -> io::Result<TcpStream> {
     let until = Instant::now() + PATIENCE;
-    let mut patience = round_trip.saturating_mul(3).clamp(ATTEMPT, LONGEST);
+    let mut patience = first_patience(round_trip);
     loop {
         let begun = Instant::now();
         let left = until.saturating_duration_since(begun);
@@ -46,6 +46,11 @@ pub fn connect(
     }
 }
 
+/// How long the first attempt is given.
+pub(super) fn first_patience(round_trip: Duration) -> Duration {
+    round_trip.saturating_mul(3).clamp(ATTEMPT, LONGEST)
+}
+
 /// What no waiting mends.
 fn is_final(error: &io::Error) -> bool {
     matches!(
@@ -54,7 +59,8 @@ fn is_final(error: &io::Error) -> bool {
     )
 }
 
-fn attempt(
+/// One attempt.
+pub(super) fn attempt(
     to: SocketAddr,
     local: IpAddr,
     interface: Option<&str>,

@@ -96,6 +96,17 @@ impl Way {
     pub const fn to(&self) -> SocketAddr {
         self.to
     }
+
+    /// Our address on it.
+    #[must_use]
+    pub const fn local(&self) -> IpAddr {
+        self.local
+    }
+
+    /// Its socket.
+    pub(super) const fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
 }
 
 /// What came of one family.
@@ -120,6 +131,8 @@ pub enum Verdict {
         key: usize,
         /// How long it took.
         after: Duration,
+        /// By how many milliseconds our clock is ahead of the server's, half of `after` aside.
+        ahead: i64,
     },
     /// It has answered what this program does not know.
     Unknown(BadReply),
@@ -146,11 +159,23 @@ struct Clock {
     last: u64,
 }
 
+/// The system's.
+fn wall_clock() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since.map_or(0, |since| since.as_millis());
+    UnixMillis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
+/// By how many milliseconds our clock is ahead, if the answer that came just now was half of `after`
+/// on its way.
+fn ahead_of(reply: &Reply, after: Duration) -> i64 {
+    let half = i64::try_from(after.as_millis() / 2).unwrap_or(0);
+    wall_clock().since(reply.time).saturating_sub(half)
+}
+
 impl Clock {
     fn now(&mut self) -> UnixMillis {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let millis = since.map_or(0, |since| since.as_millis());
-        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        let millis = wall_clock().0;
         let next = millis.saturating_add_signed(self.ahead.saturating_neg());
         self.last = next.max(self.last.saturating_add(1));
         UnixMillis(self.last)
@@ -173,7 +198,7 @@ struct Sent {
 struct State {
     way: Way,
     sent: Vec<Sent>,
-    refused: BTreeMap<usize, (Reply, Duration)>,
+    refused: BTreeMap<usize, (Reply, Duration, i64)>,
     verdict: Option<Verdict>,
 }
 
@@ -444,10 +469,16 @@ impl Exchange<'_> {
                 return None;
             }
         };
+        let ahead = ahead_of(&reply, after);
         match &reply.outcome {
             Outcome::Opened { .. } | Outcome::Closed | Outcome::WouldOpen { .. } => {
                 self.only = Some(key);
-                state.verdict = Some(Verdict::Answered { reply, key, after });
+                state.verdict = Some(Verdict::Answered {
+                    reply,
+                    key,
+                    after,
+                    ahead,
+                });
                 None
             }
             Outcome::Confirm(_) if sent.confirmed => None,
@@ -481,11 +512,16 @@ impl Exchange<'_> {
                 | Refusal::GateError
                 | Refusal::ClockOff(_),
             ) => {
-                state.verdict = Some(Verdict::Answered { reply, key, after });
+                state.verdict = Some(Verdict::Answered {
+                    reply,
+                    key,
+                    after,
+                    ahead,
+                });
                 None
             }
             Outcome::Refused(_) => {
-                state.refused.insert(key, (reply, after));
+                state.refused.insert(key, (reply, after, ahead));
                 None
             }
         }
@@ -498,7 +534,12 @@ impl Exchange<'_> {
             let refused = state.refused.into_iter().next();
             let none_sent = state.sent.is_empty();
             let verdict = state.verdict.unwrap_or(match refused {
-                Some((key, (reply, after))) => Verdict::Answered { reply, key, after },
+                Some((key, (reply, after, ahead))) => Verdict::Answered {
+                    reply,
+                    key,
+                    after,
+                    ahead,
+                },
                 None if none_sent => Verdict::Unsigned,
                 None => Verdict::Silent,
             });

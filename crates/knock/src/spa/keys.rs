@@ -1,7 +1,6 @@
 //! The keys that may sign, in the order in which ssh would try them: those that the agent has, then
 //! the user's files; or the one that was named.
 
-use std::env;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
@@ -14,11 +13,10 @@ use ssh_key::PrivateKey;
 use zeroize::Zeroizing;
 
 use super::agent::{Agent, AgentError, Identity, RSA_SHA2_512, put_string};
+use super::ssh_settings::{AgentAt, SshSettings};
 
 /// The most keys that are tried, as sshd's `MaxAuthTries` has it.
 pub const MAX: usize = 6;
-/// OpenSSH's names for a user's keys, in its order.
-const FILES: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
 /// The longest file that is read, in bytes.
 const MAX_FILE: u64 = 65_536;
 /// How often a passphrase is asked for.
@@ -49,6 +47,18 @@ impl Key {
     pub fn fingerprint(&self) -> String {
         let hash = Base64Unpadded::encode_string(&self.public.sha256());
         format!("SHA256:{hash}")
+    }
+
+    /// Whether the agent signs with it.
+    #[must_use]
+    pub const fn is_in_agent(&self) -> bool {
+        matches!(self.holder, Holder::Agent(_))
+    }
+
+    /// Whether its passphrase will be asked for.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(&self.holder, Holder::File(_, private) if private.is_encrypted())
     }
 
     /// Whether somebody has to touch it.
@@ -127,6 +137,13 @@ impl fmt::Display for IdentityError {
 
 impl std::error::Error for IdentityError {}
 
+impl IdentityError {
+    /// Whether there is just no such file.
+    fn is_absence(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// The keys at hand.
 #[derive(Debug)]
 pub struct Keys {
@@ -137,19 +154,32 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// All that ssh would try, `first` (a fingerprint) before all others.
+    /// All that ssh would try by these settings, `first` (a fingerprint) before all others: of the
+    /// agent's keys those that the settings name, then its others, then those that are in files alone
+    /// (the order of ssh's `pubkey_prepare()`).
     #[must_use]
-    pub fn of_user(first: Option<&str>) -> Self {
-        let mut all = Self::empty();
+    pub fn of_user(first: Option<&str>, settings: &SshSettings) -> Self {
+        let mut all = Self::empty(&settings.agent());
+        let named: Vec<_> = settings.files.iter().map(|path| public_of(path)).collect();
+        let place = |key: &Key| {
+            let is_key = |named: &Result<PublicKey, IdentityError>| {
+                named.as_ref().is_ok_and(|named| *named == key.public)
+            };
+            named.iter().position(is_key)
+        };
         for identity in all.ask_agent() {
             match in_agent(identity) {
+                Ok(key) if settings.identities_only && place(&key).is_none() => {}
                 Ok(key) => all.add(key),
                 Err(note) => all.notes.push(note),
             }
         }
-        for path in files() {
-            if let Err(error) = all.add_file(&path)
-                && !matches!(&error, IdentityError::Io(error) if error.kind() == io::ErrorKind::NotFound)
+        all.keys.sort_by_key(|key| place(key).unwrap_or(usize::MAX));
+        for (path, named) in settings.files.iter().zip(&named) {
+            let held = |key: &Key| named.as_ref().is_ok_and(|named| *named == key.public);
+            if !all.keys.iter().any(held)
+                && let Err(error) = all.add_file(path)
+                && !error.is_absence()
             {
                 all.notes.push(format!("{}: {error}", path.display()));
             }
@@ -169,8 +199,8 @@ impl Keys {
     ///
     /// # Errors
     /// If it cannot be used.
-    pub fn of_file(path: &Path) -> Result<Self, IdentityError> {
-        let mut all = Self::empty();
+    pub fn of_file(path: &Path, agent: &AgentAt) -> Result<Self, IdentityError> {
+        let mut all = Self::empty(agent);
         let in_agent: Vec<_> = all.ask_agent().into_iter().map(in_agent).collect();
         let wanted = public_of(path)?;
         let held = in_agent.into_iter().flatten();
@@ -189,8 +219,8 @@ impl Keys {
         Ok(all)
     }
 
-    fn empty() -> Self {
-        let (agent, notes) = match Agent::of_session() {
+    fn empty(agent: &AgentAt) -> Self {
+        let (agent, notes) = match Agent::at(agent) {
             Ok(agent) => (agent, Vec::new()),
             Err(error) => (None, vec![format!("ssh-agent: {error}")]),
         };
@@ -240,6 +270,12 @@ impl Keys {
             holder: Holder::File(path.to_owned(), Box::new(private)),
         });
         Ok(())
+    }
+
+    /// Whether there is an agent.
+    #[must_use]
+    pub const fn has_agent(&self) -> bool {
+        self.agent.is_some()
     }
 
     /// The keys, in their order.
@@ -312,12 +348,6 @@ fn in_agent(Identity { blob, comment }: Identity) -> Result<Key, String> {
         name: comment,
         holder: Holder::Agent(blob),
     })
-}
-
-fn files() -> Vec<PathBuf> {
-    let folder = env::home_dir().map(|home| home.join(".ssh"));
-    let in_folder = |folder: PathBuf| FILES.map(|name| folder.join(name)).to_vec();
-    folder.map(in_folder).unwrap_or_default()
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
@@ -453,9 +483,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         fs::write(&path, "-----BEGIN RSA PRIVATE KEY-----\n").unwrap();
-        assert!(matches!(Keys::of_file(&path), Err(IdentityError::Format)));
         assert!(matches!(
-            Keys::of_file(&folder.path().join("none")),
+            Keys::of_file(&path, &AgentAt::Nowhere),
+            Err(IdentityError::Format)
+        ));
+        assert!(matches!(
+            Keys::of_file(&folder.path().join("none"), &AgentAt::Nowhere),
             Err(IdentityError::Io(_))
         ));
     }

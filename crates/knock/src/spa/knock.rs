@@ -11,6 +11,7 @@ use knock_spa::{DoorName, Purpose};
 use super::exchange::{self, Answer, Ask, Timing, Verdict, Way};
 use super::keys::{IdentityError, Key, Keys};
 use super::profile::{Profile, ProfileError};
+use super::ssh_settings::SshSettings;
 use crate::knocker::RouteError;
 use crate::resolve::{self, Family, ResolveError};
 
@@ -87,7 +88,9 @@ impl fmt::Display for KnockError {
             Self::NoDoor => f.write_str("the profile names no door (see --door)"),
             Self::Identity(path, error) => write!(f, "--identity {}: {error}", path.display()),
             Self::NoKey(notes) => {
-                f.write_str("no key: ssh-agent has none, and there is none in ~/.ssh")?;
+                f.write_str(
+                    "no key: ssh-agent has none, and there is none in a file that ssh would try",
+                )?;
                 notes.iter().try_for_each(|note| write!(f, "; {note}"))
             }
             Self::Resolve(error) => error.fmt(f),
@@ -110,7 +113,9 @@ pub fn knock(wanted: &Wanted, tell: &mut dyn FnMut(&str)) -> Result<Outcome, Kno
         .clone()
         .or_else(|| profile.doors.first().cloned());
     let door = door.ok_or(KnockError::NoDoor)?;
-    let mut keys = keys(wanted, &profile)?;
+    let before = profile.clone();
+    let said_now = ask_ssh(wanted, &mut profile);
+    let mut keys = keys(wanted, &mut profile, said_now)?;
     let ways = ways(wanted, &profile)?;
     for way in &ways {
         tell(&format!("asking {} for {door}", way.to()));
@@ -134,18 +139,38 @@ pub fn knock(wanted: &Wanted, tell: &mut dyn FnMut(&str)) -> Result<Outcome, Kno
         answers,
         keys,
     };
-    remember(wanted, &mut profile, &outcome, tell);
+    remember(wanted, &before, profile, &outcome, tell);
     Ok(outcome)
 }
 
-fn keys(wanted: &Wanted, profile: &Profile) -> Result<Keys, KnockError> {
-    let keys = match &wanted.identity {
-        None => Keys::of_user(profile.key.as_deref()),
-        Some(path) => {
-            let error = |error| KnockError::Identity(path.clone(), error);
-            Keys::of_file(path).map_err(error)?
-        }
-    };
+/// Asks ssh for its configuration of the host, if it never was asked. Whether it was now.
+pub(super) fn ask_ssh(wanted: &Wanted, profile: &mut Profile) -> bool {
+    let never = profile.ssh.is_none();
+    if never {
+        profile.ssh = SshSettings::ask(&wanted.host);
+    }
+    never
+}
+
+/// The keys at hand. If by what ssh has said before the key is not found that was let in, it is asked
+/// again.
+pub(super) fn keys(
+    wanted: &Wanted,
+    profile: &mut Profile,
+    said_now: bool,
+) -> Result<Keys, KnockError> {
+    let settings = profile.ssh.clone().unwrap_or_default();
+    if let Some(path) = &wanted.identity {
+        let error = |error| KnockError::Identity(path.clone(), error);
+        return Keys::of_file(path, &settings.agent()).map_err(error);
+    }
+    let known = profile.key.as_deref();
+    let mut keys = Keys::of_user(known, &settings);
+    let is_known = |key: &Key| known.is_none_or(|known| known == key.fingerprint());
+    if !said_now && !keys.all().first().is_some_and(is_known) {
+        profile.ssh = SshSettings::ask(&wanted.host);
+        keys = Keys::of_user(known, &profile.ssh.clone().unwrap_or_default());
+    }
     if keys.all().is_empty() {
         return Err(KnockError::NoKey(keys.notes));
     }
@@ -155,9 +180,9 @@ fn keys(wanted: &Wanted, profile: &Profile) -> Result<Keys, KnockError> {
 /// A way for each family. One that the system has no route for is no way, if there is another.
 fn ways(wanted: &Wanted, profile: &Profile) -> Result<Vec<Way>, KnockError> {
     let (mut ways, mut why) = (Vec::new(), None);
-    for mut to in addresses(wanted, profile)? {
+    for mut to in addresses(wanted, profile)?.0 {
         to.set_port(profile.port.get());
-        match Way::new(to, wanted.source, wanted.interface.as_deref()) {
+        match way(wanted, to) {
             Ok(way) => ways.push(way),
             Err(error) => why = why.or(Some(error)),
         }
@@ -168,32 +193,63 @@ fn ways(wanted: &Wanted, profile: &Profile) -> Result<Vec<Way>, KnockError> {
     }
 }
 
-/// The addresses of the name, as ssh will use them; of a name that only ssh's configuration has,
-/// those that the server named.
-fn addresses(wanted: &Wanted, profile: &Profile) -> Result<Vec<SocketAddr>, KnockError> {
-    let family = wanted.family.or(wanted.source.as_ref().map(Family::of));
-    match resolve::each_family(&wanted.host, family) {
-        Err(ResolveError::Lookup(error)) => {
-            let known = profile.addresses.iter().map(|ip| SocketAddr::new(*ip, 0));
-            let mut found: Vec<SocketAddr> = Vec::new();
-            for address in known {
-                let of = Family::of(&address);
-                let is_new = found.iter().all(|have| Family::of(have) != of);
-                if is_new && family.is_none_or(|family| family == of) {
-                    found.push(address);
-                }
-            }
-            if found.is_empty() {
-                return Err(KnockError::Resolve(ResolveError::Lookup(error)));
-            }
-            Ok(found)
-        }
-        other => other.map_err(KnockError::Resolve),
-    }
+pub(super) fn way(wanted: &Wanted, to: SocketAddr) -> Result<Way, RouteError> {
+    Way::new(to, wanted.source, wanted.interface.as_deref())
 }
 
-/// The key that was let in is tried first the next time. If that cannot be written, it is not.
-fn remember(wanted: &Wanted, profile: &mut Profile, outcome: &Outcome, tell: &mut dyn FnMut(&str)) {
+/// By what the addresses were found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum By {
+    /// This name.
+    Name(String),
+    /// The profile, in which the server has named them: no name has any.
+    Profile,
+}
+
+/// The addresses of the host as ssh will use them: of the name that ssh's configuration has for it,
+/// if it has one; of a name that nobody knows, those that the server named.
+pub(super) fn addresses(
+    wanted: &Wanted,
+    profile: &Profile,
+) -> Result<(Vec<SocketAddr>, By), KnockError> {
+    let family = wanted.family.or(wanted.source.as_ref().map(Family::of));
+    let name = host_name(wanted, profile);
+    let error = match resolve::each_family(&name, family) {
+        Ok(found) => return Ok((found, By::Name(name))),
+        Err(ResolveError::Lookup(error)) => error,
+        Err(other) => return Err(KnockError::Resolve(other)),
+    };
+    let mut known: Vec<SocketAddr> = Vec::new();
+    for ip in &profile.addresses {
+        let address = SocketAddr::new(*ip, 0);
+        let of = Family::of(&address);
+        let is_new = known.iter().all(|have| Family::of(have) != of);
+        if is_new && family.is_none_or(|family| family == of) {
+            known.push(address);
+        }
+    }
+    if known.is_empty() {
+        return Err(KnockError::Resolve(ResolveError::Lookup(error)));
+    }
+    Ok((known, By::Profile))
+}
+
+/// `HostName` of ssh's configuration, or the name itself.
+fn host_name(wanted: &Wanted, profile: &Profile) -> String {
+    let named = profile.ssh.as_ref().map(|ssh| ssh.host_name.as_str());
+    let named = named.filter(|name| !name.is_empty());
+    named.unwrap_or(&wanted.host).to_owned()
+}
+
+/// The key that was let in is tried first the next time, and what ssh said is kept as long as it is
+/// of use. If that cannot be written, it is not.
+fn remember(
+    wanted: &Wanted,
+    before: &Profile,
+    mut profile: Profile,
+    outcome: &Outcome,
+    tell: &mut dyn FnMut(&str),
+) {
     let good = outcome
         .answers
         .iter()
@@ -202,10 +258,14 @@ fn remember(wanted: &Wanted, profile: &mut Profile, outcome: &Outcome, tell: &mu
             _ => None,
         });
     let key = good.and_then(|key| outcome.key(key)).map(Key::fingerprint);
-    if key.is_none() || key == profile.key || wanted.identity.is_some() {
+    if key.is_none() {
+        profile.ssh = None;
+    } else if wanted.identity.is_none() {
+        profile.key = key;
+    }
+    if (&profile.key, &profile.ssh) == (&before.key, &before.ssh) {
         return;
     }
-    profile.key = key;
     if let Err(error) = profile.save(&wanted.host) {
         tell(&error.to_string());
     }

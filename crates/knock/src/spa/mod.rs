@@ -12,9 +12,12 @@
 //! | [`connect`] | knock, connect, and pass bytes: ssh's `ProxyCommand` |
 //! | [`enroll`] | fetch a profile over ssh |
 //! | [`ssh_config`] | lines for `~/.ssh/config` |
+//! | [`ssh_settings`] | what ssh's configuration says: names, keys, agent |
+//! | [`doctor`] | what is well, what is not, and what to do |
 
 pub mod agent;
 pub mod connect;
+pub mod doctor;
 pub mod enroll;
 pub mod exchange;
 pub mod keys;
@@ -23,4 +26,5 @@ pub mod own;
 pub mod profile;
 pub mod report;
 pub mod ssh_config;
+pub mod ssh_settings;
 mod utc;

@@ -13,11 +13,13 @@ use base64ct::{Base64, Encoding};
 use knock_spa::{DoorName, ServerPublic, SiteKey};
 use serde::{Deserialize, Serialize};
 
+use super::ssh_settings::SshSettings;
+
 /// The longest file that is read, in bytes.
 pub const MAX: u64 = 65_536;
 
-/// The text of a profile: what `knockctl profile` prints, the host's name, and the key that was
-/// last let in.
+/// The text of a profile: what `knockctl profile` prints, the host's name, the key that was last let
+/// in, and what ssh says of the host.
 #[derive(Debug, Deserialize, Serialize)]
 struct Text {
     version: u32,
@@ -31,6 +33,8 @@ struct Text {
     doors: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ssh: Option<SshSettings>,
 }
 
 /// What is known of a host.
@@ -50,6 +54,8 @@ pub struct Profile {
     pub doors: Vec<DoorName>,
     /// The fingerprint of the SSH key that was last let in: it is tried first.
     pub key: Option<String>,
+    /// What ssh said of the host when it was last asked.
+    pub ssh: Option<SshSettings>,
 }
 
 /// Why there is no profile.
@@ -115,6 +121,7 @@ impl Profile {
             },
             doors,
             key: text.key,
+            ssh: text.ssh,
         })
     }
 
@@ -129,6 +136,7 @@ impl Profile {
             site: Base64::encode_string(self.keys.site.expose()),
             doors: self.doors.iter().map(ToString::to_string).collect(),
             key: self.key.clone(),
+            ssh: self.ssh.clone(),
         };
         let mut bytes = serde_json::to_vec(&text)?;
         bytes.push(b'\n');

@@ -94,7 +94,7 @@ pub fn lines(outcome: &Outcome, now: UnixMillis) -> Lines {
 }
 
 /// Milliseconds until it closes, by the server's clock, which is the one that counts.
-fn left(reply: &Reply) -> Option<i64> {
+pub(super) fn left(reply: &Reply) -> Option<i64> {
     match reply.outcome {
         Says::Opened { until, .. } | Says::WouldOpen { until, .. } => {
             until.map(|until: UnixMillis| until.since(reply.time).max(0))
@@ -104,7 +104,7 @@ fn left(reply: &Reply) -> Option<i64> {
 }
 
 /// By our own clock, whatever the server's says.
-fn until(left: Option<i64>, now: UnixMillis) -> String {
+pub(super) fn until(left: Option<i64>, now: UnixMillis) -> String {
     let Some(left) = left else {
         return String::new();
     };
@@ -159,7 +159,7 @@ fn problem(outcome: &Outcome, answer: &Answer, others_good: bool) -> Option<Stri
 }
 
 /// The server's reason, and what to do where that is not plain.
-fn why(refusal: Refusal) -> String {
+pub(super) fn why(refusal: Refusal) -> String {
     let at = |at: u64| {
         let at = Utc::of(at);
         format!("{}T{}Z", at.date(), at.time())
@@ -220,7 +220,9 @@ pub fn json(host: &str, outcome: &Outcome) -> Value {
             set("to", json!(answer.to.to_string()));
             set("family", json!(Family::of(&answer.to).to_string()));
             match &answer.verdict {
-                Verdict::Answered { reply, key, after } => {
+                Verdict::Answered {
+                    reply, key, after, ..
+                } => {
                     set("result", json!(word(&reply.outcome)));
                     set("seen", json!(reply.seen));
                     set(
