@@ -56,6 +56,17 @@ impl Config {
             &[]
         }
     }
+
+    /// Those of [`Config::spa_ports`] at which the gate, where there is one, is to drop all that comes
+    /// from outside.
+    #[must_use]
+    pub fn silent_ports(&self) -> &[u16] {
+        if self.options.spa_silent {
+            self.spa_ports()
+        } else {
+            &[]
+        }
+    }
 }
 
 /// `[options]`: what holds for the whole daemon.
@@ -89,6 +100,8 @@ pub struct Options {
     pub spa_ports: Vec<u16>,
     /// `spa_window`: from [`Spa::MIN_WINDOW`] to [`Spa::MAX_WINDOW`].
     pub spa_window: Duration,
+    /// `spa_silent`.
+    pub spa_silent: bool,
     /// `state_dir`: a path that begins with `/`.
     pub state_dir: String,
 }
@@ -110,6 +123,7 @@ impl Default for Options {
             journal: JournalPlace::Usual,
             spa_ports: vec![Spa::PORT],
             spa_window: Spa::WINDOW,
+            spa_silent: true,
             state_dir: Spa::STATE_DIR.into(),
         }
     }

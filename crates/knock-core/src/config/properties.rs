@@ -306,7 +306,12 @@ fn options() -> impl Strategy<Value = Options> {
     ];
     let held = (of("[a-z_][a-z0-9-]{0,10}"), sandbox, stop, journal);
     let spa_ports = prop::collection::btree_set(1..=u16::MAX, 1..=Spa::MAX_PORTS);
-    let sealed = (spa_ports, 5_000..=600_000_u64, "/[a-z/]{0,20}");
+    let sealed = (
+        spa_ports,
+        5_000..=600_000_u64,
+        "/[a-z/]{0,20}",
+        any::<bool>(),
+    );
     (
         any::<bool>(),
         path(),
@@ -336,6 +341,7 @@ fn options() -> impl Strategy<Value = Options> {
                     spa_ports: sealed.0.into_iter().collect(),
                     spa_window: Duration::from_millis(sealed.1),
                     state_dir: sealed.2,
+                    spa_silent: sealed.3,
                 }
             },
         )
@@ -367,6 +373,7 @@ fn render(config: &Config) -> String {
     line("spa_port", &ports.join(" ,"));
     line("spa_window", &InUnits(options.spa_window));
     line("state_dir", &options.state_dir);
+    line("spa_silent", &if options.spa_silent { "yes" } else { "no" });
     if let Some(user) = &options.user {
         line("user", user);
     }

@@ -71,14 +71,13 @@ pub(super) enum Failure {
 }
 
 impl Gatekeeper {
-    /// Puts the gate up for the native doors of `doors`, with the grants that the kernel has of a
-    /// daemon before this one. `None` if there is no such door. What is worth saying.
+    /// Puts the gate up as `plan` wants it, with the grants that the kernel has of a daemon before
+    /// this one. `None` if nothing is guarded. What is worth saying.
     pub(super) fn start(
-        doors: &[Door],
+        plan: Plan,
         standing: Standing,
         now: Timestamp,
     ) -> Result<Option<(Self, Vec<Line>)>, Failure> {
-        let plan = Plan::of(doors);
         if plan.is_empty() {
             return Ok(None);
         }
@@ -120,15 +119,15 @@ impl Gatekeeper {
         Ok(Some((gatekeeper, lines)))
     }
 
-    /// Goes by these doors from now on. If the kernel refuses, everything stays as it was.
+    /// Goes by this plan from now on. If the kernel refuses, everything stays as it was.
     pub(super) fn reload(
         &mut self,
-        doors: &[Door],
+        plan: Plan,
         standing: Standing,
         now: Timestamp,
     ) -> Result<Vec<Line>, GateError> {
         let before = (self.plan.clone(), self.said.clone());
-        self.plan = Plan::of(doors);
+        self.plan = plan;
         self.standing = standing;
         let mut lines: Vec<_> = self.hear(now).into_iter().collect();
         if before == (self.plan.clone(), self.said.clone()) {

@@ -15,7 +15,7 @@ use super::serve::{Daemon, tell_manager};
 use super::settings::Settings;
 use crate::config_file::{LoadError, Loaded, load, reason};
 use crate::diagnostics;
-use crate::gate::Standing;
+use crate::gate::{Plan, Standing};
 use crate::keeper::Limits;
 use crate::listen;
 use crate::log::Level;
@@ -51,7 +51,8 @@ impl Daemon {
                 return self.keep_running();
             }
         };
-        if let Err(failure) = self.reload_gate(&doors, &settings.standing) {
+        let plan = Plan::of(&doors).silent_at(&settings.silent_ports);
+        if let Err(failure) = self.reload_gate(plan, &settings.standing) {
             let text = format!("error: the gate cannot be put up: {failure}");
             self.scribe.note(Level::Error, "reload", text);
             return self.keep_running();
@@ -121,17 +122,13 @@ impl Daemon {
         Ok(())
     }
 
-    /// Puts the gate up for other doors, before anything else is changed.
-    fn reload_gate(
-        &mut self,
-        doors: &[Door],
-        standing: &Standing,
-    ) -> Result<(), gatekeeper::Failure> {
+    /// Puts the gate up as `plan` wants it, before anything else is changed.
+    fn reload_gate(&mut self, plan: Plan, standing: &Standing) -> Result<(), gatekeeper::Failure> {
         let now = listen::now();
         let lines = if let Some(gatekeeper) = &mut self.gatekeeper {
-            let lines = gatekeeper.reload(doors, standing.clone(), now);
+            let lines = gatekeeper.reload(plan, standing.clone(), now);
             lines.map_err(gatekeeper::Failure::Gate)?
-        } else if let Some((gatekeeper, lines)) = Gatekeeper::start(doors, standing.clone(), now)? {
+        } else if let Some((gatekeeper, lines)) = Gatekeeper::start(plan, standing.clone(), now)? {
             self.gatekeeper = Some(gatekeeper);
             lines
         } else {

@@ -30,6 +30,7 @@ use super::scribe::Scribe;
 use super::sealed::Sealed;
 use super::settings::Settings;
 use super::{Failure, status};
+use crate::gate::Plan;
 use crate::journal::Owed;
 use crate::keeper::{Action, End, Generations, JobId, Keeper, Limits, Record};
 use crate::listen::{self, DefaultInterface, PacketSide, Setup};
@@ -173,7 +174,8 @@ impl Daemon {
         let now = listen::now();
         self.keeper.recover(owed, now);
         let standing = self.settings.standing.clone();
-        if let Some((gatekeeper, lines)) = Gatekeeper::start(&doors, standing, now)? {
+        let plan = Plan::of(&doors).silent_at(&self.settings.silent_ports);
+        if let Some((gatekeeper, lines)) = Gatekeeper::start(plan, standing, now)? {
             self.gatekeeper = Some(gatekeeper);
             self.taken_up.extend(lines);
         }

@@ -25,6 +25,8 @@ pub(super) struct Settings {
     pub(super) pidfile: Option<PathBuf>,
     pub(super) max_attempts: u32,
     pub(super) spa_ports: Vec<u16>,
+    /// Those of them at which the gate drops all that comes.
+    pub(super) silent_ports: Vec<u16>,
     pub(super) spa_window: Duration,
     pub(super) state_dir: PathBuf,
     pub(super) max_commands: usize,
@@ -59,6 +61,7 @@ impl Settings {
             pidfile: cli.daemon.then(|| folder.join(pidfile)),
             max_attempts: options.max_attempts,
             spa_ports: config.spa_ports().to_vec(),
+            silent_ports: config.silent_ports().to_vec(),
             spa_window: options.spa_window,
             state_dir: PathBuf::from(&options.state_dir),
             max_commands: usize::try_from(options.max_commands).unwrap_or(usize::MAX),

@@ -89,6 +89,19 @@ impl Plan {
         plan
     }
 
+    /// The same, with these UDP ports of the host itself guarded as well, for which no door gives a
+    /// grant: so that a stranger hears as little of them as of a guarded port. Sealed packets are
+    /// heard before the packet filter is asked. Where nothing else is guarded, there is no gate, and
+    /// none is made for this.
+    #[must_use]
+    pub fn silent_at(mut self, ports: &[u16]) -> Self {
+        if !self.is_empty() && !ports.is_empty() {
+            let host = self.scopes.entry(Targets::from([])).or_default();
+            host.guarded.extend(ports.iter().copied().map(Way::Udp));
+        }
+        self
+    }
+
     /// Everything that is guarded.
     pub fn guarded(&self) -> impl Iterator<Item = Guarded> {
         self.scopes.iter().flat_map(|(targets, scope)| {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ed25519_dalek::{Signer, SigningKey};
 use knock_spa::ssh::{PublicKey, Signature};
 use knock_spa::{
-    DoorName, Draft, Outcome as Answer, Pending, Profile, Purpose, Reply, Request, ServerPublic,
-    SiteKey, Suite, UnixMillis,
+    DoorName, Draft, KeyId, Outcome as Answer, Pending, Profile, Purpose, Reply, Request,
+    ServerPublic, SiteKey, Suite, UnixMillis,
 };
 use knockd::lab::{Host, Process};
 use knockd::spa::SystemRng;
@@ -200,6 +200,8 @@ pub(crate) fn receive(socket: &UdpSocket) -> Outcome<Option<Vec<u8>>> {
 #[derive(Clone)]
 pub(crate) struct Wish {
     pub(crate) key: SigningKey,
+    /// The key that it says it is by, if that is another.
+    pub(crate) named: Option<KeyId>,
     pub(crate) door: &'static str,
     pub(crate) purpose: Purpose,
     pub(crate) open_for: Option<u32>,
@@ -212,6 +214,7 @@ impl Wish {
     pub(crate) fn of(key: SigningKey, door: &'static str) -> Self {
         Self {
             key,
+            named: None,
             door,
             purpose: Purpose::Open,
             open_for: None,
@@ -221,13 +224,22 @@ impl Wish {
     }
 
     pub(crate) fn seal(&self, profile: &Profile) -> Outcome<(Vec<u8>, Pending)> {
+        self.seal_with(profile, |data| self.key.sign(data).to_bytes())
+    }
+
+    /// With the signature that `sign` makes of what is to be signed.
+    pub(crate) fn seal_with(
+        &self,
+        profile: &Profile,
+        sign: impl FnOnce(&[u8]) -> [u8; 64],
+    ) -> Outcome<(Vec<u8>, Pending)> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
         let claimed = self.claimed.map(str::parse).transpose()?;
         let request = Request {
             suite: Suite::X25519,
             purpose: self.purpose,
             time: UnixMillis(u64::try_from(now)?.saturating_add_signed(self.off)),
-            key: public(&self.key)?.id(),
+            key: self.named.map_or_else(|| id(&self.key), Ok)?,
             door: DoorName::new(self.door)?,
             open_for: self.open_for.and_then(NonZeroU32::new),
             claimed,
@@ -235,7 +247,7 @@ impl Wish {
         let draft = Draft::new(profile, request, &mut SystemRng)?;
         let mut blob = Vec::new();
         put(&mut blob, b"ssh-ed25519");
-        put(&mut blob, &self.key.sign(&draft.to_sign()).to_bytes());
+        put(&mut blob, &sign(&draft.to_sign()));
         let signature = Signature::from_agent(&blob).map_err(|error| error.to_string())?;
         Ok(draft.seal(signature, None)?)
     }
@@ -250,6 +262,11 @@ pub(crate) fn opened(reply: &Reply) -> Outcome<(Option<UnixMillis>, String)> {
 
 pub(crate) fn alice() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
+}
+
+/// The name of a key, as packets have it.
+pub(crate) fn id(key: &SigningKey) -> Outcome<KeyId> {
+    Ok(public(key)?.id())
 }
 
 pub(crate) fn mallory() -> SigningKey {

@@ -162,6 +162,7 @@ impl Reader<'_> {
     pub(super) fn set_switch(&mut self, key: Key, on: bool) {
         match (key, self.section, self.doors.last_mut()) {
             (Key::UseSyslog, ..) => self.options.syslog = on,
+            (Key::SpaSilent, ..) => self.options.spa_silent = on,
             (Key::Kill, _, Some(door)) => door.kill = on,
             (Key::Spa, _, Some(door)) => door.spa = Some(on),
             (Key::Confirm, _, Some(door)) => door.confirm = on,

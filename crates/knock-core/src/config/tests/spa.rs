@@ -12,6 +12,22 @@ fn keys(spa: &Spa) -> Vec<String> {
 }
 
 #[test]
+fn the_gate_drops_what_comes_to_the_ports_unless_it_is_told_not_to() {
+    let door = "[A]\nauthorized_keys = /k\nopen = tcp/22\n";
+    for (options, ports) in [
+        ("", &[51_443][..]),
+        ("spa_port = 1, 2\nspa_silent = yes\n", &[1, 2]),
+        ("spa_silent = no\n", &[]),
+    ] {
+        let text = format!("[options]\n{options}{door}");
+        let config = super::super::parse(text.as_bytes(), &|_, _| None).config;
+        assert_eq!(config.unwrap().silent_ports(), ports, "{options}");
+    }
+    let none = super::super::parse(b"[A]\nsequence = 1\nopen = tcp/22\n", &|_, _| None);
+    assert!(none.config.unwrap().silent_ports().is_empty());
+}
+
+#[test]
 fn authorized_keys_alone_makes_a_door_for_sealed_packets() {
     let door = door("authorized_keys = /etc/knockd/keys/*.pub\nopen = tcp/22");
     assert_eq!(door.trigger.source, SequenceSource::None);

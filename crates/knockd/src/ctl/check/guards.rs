@@ -55,8 +55,13 @@ pub(super) fn text(config: &Config, ssh: Option<u16>) -> String {
              use `knockctl arm` for the first time\n"
         )
     });
+    let silent = config.silent_ports().iter().map(|port| {
+        let port = format!("udp/{port}");
+        format!("    {port:width$}  opened by nobody: sealed packets are heard there\n")
+    });
     let heading = "\nclosed to everybody who has not knocked:\n".to_owned();
-    let lines = std::iter::once(heading).chain(rows).chain(more).chain(note);
+    let lines = std::iter::once(heading).chain(rows).chain(more);
+    let lines = lines.chain(silent).chain(note);
     lines.collect()
 }
 
@@ -96,6 +101,15 @@ mod tests {
              note: tcp/22 will be closed to everybody who has not knocked; \
              use `knockctl arm` for the first time\n"
         );
+    }
+
+    #[test]
+    fn ports_of_sealed_packets_are_closed_to_everybody() {
+        let doors = "[A]\nauthorized_keys = /k\nopen = tcp/80\n";
+        let line = "    udp/51443  opened by nobody: sealed packets are heard there\n";
+        assert!(told(doors, None).ends_with(line), "{}", told(doors, None));
+        let loud = format!("[options]\nspa_silent = no\n{doors}");
+        assert!(!told(&loud, None).contains("51443"));
     }
 
     #[test]

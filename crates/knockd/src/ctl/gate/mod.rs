@@ -90,7 +90,7 @@ impl File {
         let loaded = config_file::load(&self.file, &Services::system());
         let loaded = loaded.map_err(|error| error.to_string())?;
         Ok(Wanted {
-            plan: Plan::of(&loaded.config.doors),
+            plan: Plan::of(&loaded.config.doors).silent_at(loaded.config.silent_ports()),
             standing: Standing::of(&loaded.config.options),
             loaded,
         })

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use knock_core::config::Config;
 use knock_core::door::Door;
 use knock_core::time::InUnits;
 use serde::Serialize;
 
 use super::Wanted;
-use crate::gate::{Granted, Guarded, Plan, Reading, Said};
+use crate::gate::{Granted, Guarded, Plan, Reading, Said, Way};
 
 /// The gate, for a person or for a program.
 #[derive(Debug, Serialize)]
@@ -30,6 +31,9 @@ struct Row {
     what: String,
     /// The doors that open it.
     doors: Vec<String>,
+    /// Nothing opens it: sealed packets are heard there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sealed_packets: bool,
     /// On trial: for so many seconds yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<u64>,
@@ -47,7 +51,7 @@ struct Grant {
 
 impl Picture {
     pub(super) fn new(wanted: &Wanted, reading: Option<Reading>, said: &Said) -> Self {
-        let doors = &wanted.loaded.config.doors;
+        let config = &wanted.loaded.config;
         let state = match (&reading, said.down) {
             (Some(_), _) => "up",
             (None, true) => "down",
@@ -64,11 +68,11 @@ impl Picture {
             } else {
                 "the gate is not as the configuration says (knockctl gate up)"
             };
-            Row::new(&one, doors, None, Some(why))
+            Row::new(&one, config, None, Some(why))
         });
         let not_guarded = not_guarded.collect();
         let guarded = there.iter();
-        let guarded = guarded.map(|(one, left)| Row::new(one, doors, *left, None));
+        let guarded = guarded.map(|(one, left)| Row::new(one, config, *left, None));
         Self {
             state,
             guarded: guarded.collect(),
@@ -107,7 +111,7 @@ fn whole_seconds(left: Duration) -> u64 {
 impl Row {
     fn new(
         one: &Guarded,
-        doors: &[Door],
+        config: &Config,
         left: Option<Duration>,
         why: Option<&'static str>,
     ) -> Self {
@@ -115,14 +119,21 @@ impl Row {
             let plan = Plan::of(std::slice::from_ref(*door));
             plan.guarded().any(|other| other == *one)
         };
-        let doors = doors.iter().filter(opens);
+        let doors: Vec<_> = config.doors.iter().filter(opens).collect();
         Self {
             what: one.to_string(),
-            doors: doors.map(|door| door.name.clone()).collect(),
+            sealed_packets: doors.is_empty() && hears(config, one),
+            doors: doors.iter().map(|door| door.name.clone()).collect(),
             seconds: left.map(whole_seconds),
             why,
         }
     }
+}
+
+/// Whether sealed packets arrive there.
+fn hears(config: &Config, one: &Guarded) -> bool {
+    let ports = config.silent_ports().iter().copied();
+    one.targets().is_empty() && ports.map(Way::Udp).any(|way| way == one.way())
 }
 
 impl fmt::Display for Picture {
@@ -168,7 +179,9 @@ fn section(f: &mut fmt::Formatter<'_>, title: &str, rows: &[Row]) -> fmt::Result
     writeln!(f, "\n{title}:")?;
     for row in rows {
         write!(f, "  {}", row.what)?;
-        if row.doors.is_empty() {
+        if row.sealed_packets {
+            write!(f, "  silent: sealed packets are heard there")?;
+        } else if row.doors.is_empty() {
             write!(f, "  by no door of this file")?;
         } else {
             write!(f, "  opened by {}", row.doors.join(", "))?;

@@ -47,6 +47,22 @@ fn doors_of_the_same_places_are_one_scope() {
 }
 
 #[test]
+fn ports_of_sealed_packets_are_guarded_where_there_is_a_gate() {
+    let behind = door(&["10.0.0.0/8"], &[tcp(22, 22)], 32);
+    let plan = Plan::of(std::slice::from_ref(&behind)).silent_at(&[51_443, 53]);
+    let guarded: Vec<_> = plan.guarded().map(|it| it.to_string()).collect();
+    // Of the host itself, whatever the doors are of; and nobody gets a grant for them.
+    assert_eq!(guarded, ["udp/53", "udp/51443", "tcp/22 at 10.0.0.0/8"]);
+    let host = plan.scopes.first_key_value().unwrap().1;
+    assert!(host.sets.is_empty());
+    assert_eq!(
+        Plan::of(&[behind.clone()]).silent_at(&[]),
+        Plan::of(&[behind])
+    );
+    assert!(Plan::default().silent_at(&[51_443]).is_empty());
+}
+
+#[test]
 fn doors_without_services_guard_nothing() {
     let mut commands = door(&[], &[tcp(22, 22)], 32);
     commands.action.native = None;
