@@ -24,6 +24,8 @@ use crate::verify::{Circumstances, CookieKey, Decision, DoorRule, Servers, Unpro
 use crate::window::Window;
 use crate::wire::put_string;
 
+mod equal_work;
+
 const NOW: UnixMillis = UnixMillis(1_800_000_000_123);
 const HOME: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 7));
 const THIEF: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(198, 51, 100, 66));

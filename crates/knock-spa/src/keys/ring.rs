@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{AddressList, KeyId, Revoked};
 use crate::door::DoorName;
-use crate::ssh::PublicKey;
+use crate::ssh::{PublicKey, Signature};
 
 /// One line of `authorized_keys`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -51,6 +51,8 @@ impl Options {
 #[derive(Clone, Debug, Default)]
 pub struct KeyRing {
     keys: Box<[AuthorizedKey]>,
+    /// The place of one key of each kind and length.
+    each_kind: Box<[usize]>,
     authorities: Box<[AuthorizedKey]>,
     revoked: Revoked,
 }
@@ -68,7 +70,16 @@ impl KeyRing {
             .partition(|line| line.options.authority.is_some());
         authorities.sort_by_key(|line| line.key.id());
         plain.sort_by_key(|line| line.key.id());
+        let mut each_kind: Vec<usize> = Vec::new();
+        let look = |line: &AuthorizedKey| (line.key.kind(), line.key.modulus());
+        for (place, line) in plain.iter().enumerate() {
+            let mut known = each_kind.iter().filter_map(|known| plain.get(*known));
+            if !known.any(|known| look(known) == look(line)) {
+                each_kind.push(place);
+            }
+        }
         Self {
+            each_kind: each_kind.into_boxed_slice(),
             keys: plain.into_boxed_slice(),
             authorities: authorities.into_boxed_slice(),
             revoked,
@@ -96,6 +107,21 @@ impl KeyRing {
     /// The lines whose key has this name.
     pub(crate) fn with_id(&self, id: KeyId) -> &[AuthorizedKey] {
         range(&self.keys, id)
+    }
+
+    /// Some key that such a signature may be of, whoever has it.
+    pub(crate) fn alike(&self, signature: &Signature) -> Option<&PublicKey> {
+        let mut keys = self
+            .each_kind
+            .iter()
+            .filter_map(|place| self.keys.get(*place));
+        let found = keys.find(|line| line.key.fits(signature));
+        found.map(|line| &line.key)
+    }
+
+    /// Whether some certificates are taken.
+    pub(crate) fn has_authorities(&self) -> bool {
+        !self.authorities.is_empty()
     }
 
     /// The authorities with exactly these bytes.

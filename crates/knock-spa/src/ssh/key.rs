@@ -140,6 +140,25 @@ impl PublicKey {
         Sha256::digest(&self.blob).into()
     }
 
+    /// Whether a signature looks like one of this key's: of its kind and, of RSA, as long as its
+    /// modulus. To verify such a one takes the same work, whether it is good or not; to verify any
+    /// other takes none.
+    pub(crate) fn fits(&self, signature: &Signature) -> bool {
+        let modulus = self.modulus();
+        self.kind.makes(signature.algorithm())
+            && modulus.is_none_or(|bytes| bytes == signature.as_bytes().len())
+    }
+
+    /// The bytes of an RSA key's modulus.
+    pub(crate) fn modulus(&self) -> Option<usize> {
+        if self.kind != KeyType::Rsa {
+            return None;
+        }
+        let mut cursor = Cursor::new(&self.blob);
+        let (_name, _exponent) = (cursor.string()?, cursor.string()?);
+        positive(cursor.string()?).map(<[u8]>::len)
+    }
+
     /// Whether it signed `data`. Nothing is said of a security key's flags.
     #[must_use]
     pub fn signed(&self, data: &[u8], signature: &Signature) -> bool {

@@ -12,3 +12,6 @@ mod verify;
 pub use certificate::{BadCertificate, Certificate};
 pub use key::{BadKey, KeyType, PublicKey};
 pub use signature::{Algorithm, BadSignature, Fido, Signature};
+
+#[cfg(test)]
+pub(crate) use verify::count;

@@ -21,8 +21,29 @@ pub(super) fn understands(blob: &[u8]) -> bool {
     decode(blob).is_some_and(|data| !data.is_certificate() && !data.is_other())
 }
 
+/// How often a signature was verified on this thread.
+#[cfg(test)]
+pub(crate) mod count {
+    use std::cell::Cell;
+
+    std::thread_local!(static DONE: Cell<u32> = const { Cell::new(0) });
+
+    pub(super) fn one() {
+        DONE.set(DONE.get() + 1);
+    }
+
+    /// How often while this was done.
+    pub(crate) fn during(what: impl FnOnce()) -> u32 {
+        let before = DONE.get();
+        what();
+        DONE.get() - before
+    }
+}
+
 /// Whether the key with these bytes signed `data`.
 pub(super) fn is_good(blob: &[u8], data: &[u8], signature: &Signature) -> bool {
+    #[cfg(test)]
+    count::one();
     let good = || {
         let key = decode(blob)?;
         let signature =
