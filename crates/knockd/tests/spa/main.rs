@@ -1,6 +1,7 @@
 //! Sealed packets, from a client's socket to an open port and the answer, between throw-away hosts.
 
 mod capture;
+mod doctor;
 mod net;
 mod opening;
 mod silence;
@@ -21,7 +22,13 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    let trials = [opening::CASES, strangers::CASES, silence::CASES].concat();
+    let trials = [
+        opening::CASES,
+        strangers::CASES,
+        silence::CASES,
+        doctor::CASES,
+    ]
+    .concat();
     let trials = trials.into_iter().map(|(name, case)| {
         Trial::test(name, move || {
             case().map_err(|error| Failed::from(error.to_string()))

@@ -41,6 +41,8 @@ pub(super) enum Kind {
     TcpSocket,
     UdpSocket,
     RawSocket,
+    /// Of `IPPROTO_RAW`: it sends whole packets, and receives none (raw(7)).
+    RawSender,
     /// In no table: of a rarer family, or of another network namespace.
     OtherSocket,
     Pipe,
@@ -61,6 +63,7 @@ impl fmt::Display for Descriptor {
             Kind::TcpSocket => f.write_str("TCP socket"),
             Kind::UdpSocket => f.write_str("UDP socket"),
             Kind::RawSocket => f.write_str("raw IP socket"),
+            Kind::RawSender => f.write_str("raw IP socket that only sends"),
             Kind::OtherSocket => f.write_str("socket of unknown family"),
             Kind::Pipe => f.write_str("pipe"),
             Kind::Anonymous => {
@@ -131,19 +134,34 @@ fn sockets(directory: &Path, mut wanted: BTreeSet<u64>) -> BTreeMap<u64, Kind> {
             break;
         }
         let table = fs::read(directory.join(name)).unwrap_or_default();
-        for inode in inodes(&String::from_utf8_lossy(&table), column) {
+        for (inode, row) in inodes(&String::from_utf8_lossy(&table), column) {
             if wanted.remove(&inode) {
-                known.insert(inode, kind);
+                known.insert(inode, exactly(kind, row));
             }
         }
     }
     known
 }
 
-/// The inodes of a table, below its heading.
-fn inodes(table: &str, column: usize) -> impl Iterator<Item = u64> {
+/// In the table of raw sockets, the protocol stands in the place of the local port.
+fn exactly(kind: Kind, row: &str) -> Kind {
+    /// `IPPROTO_RAW`.
+    const RAW: &str = ":00FF";
+    let local = row.split_ascii_whitespace().nth(1);
+    if kind == Kind::RawSocket && local.is_some_and(|local| local.ends_with(RAW)) {
+        Kind::RawSender
+    } else {
+        kind
+    }
+}
+
+/// The inodes of a table, below its heading, with their rows.
+fn inodes(table: &str, column: usize) -> impl Iterator<Item = (u64, &str)> {
     let rows = table.lines().skip(1);
-    rows.filter_map(move |row| row.split_ascii_whitespace().nth(column)?.parse().ok())
+    rows.filter_map(move |row| {
+        let inode = row.split_ascii_whitespace().nth(column)?.parse().ok()?;
+        Some((inode, row))
+    })
 }
 
 #[cfg(test)]
@@ -172,11 +190,28 @@ uid  timeout inode
     #[test]
     fn each_table_has_its_inodes_in_its_own_column() {
         let of = |name| TABLES.iter().find(|(table, ..)| *table == name).unwrap().2;
-        let read = |text, name| inodes(text, of(name)).collect::<Vec<_>>();
+        let read = |text, name| {
+            let rows = inodes(text, of(name));
+            rows.map(|(inode, _)| inode).collect::<Vec<_>>()
+        };
         assert_eq!(read(PACKET, "packet"), [41811]);
         assert_eq!(read(UNIX, "unix"), [41812, 12044]);
         assert_eq!(read(NETLINK, "netlink"), [41813]);
         assert_eq!(read(TCP, "tcp"), [1060]);
+    }
+
+    #[test]
+    fn a_raw_socket_that_only_sends_is_told_from_one_that_hears() {
+        const RAW: &str = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+    1: 00000000:0001 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 70 2 0 0
+  255: 00000000:00FF 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 71 2 0 0
+";
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("raw"), RAW).unwrap();
+        let found = sockets(place.path(), [70, 71].into());
+        let expected = [(70, Kind::RawSocket), (71, Kind::RawSender)];
+        assert_eq!(found, BTreeMap::from(expected));
     }
 
     #[test]

@@ -60,6 +60,7 @@ fn judge_keeper(keeper: &Process, listeners: usize, all: Capabilities) -> Vec<Ve
     if listeners > 0 {
         verdicts.push(packet_socket(judge, keeper));
     }
+    verdicts.extend(raw_sockets(judge, keeper));
     verdicts
 }
 
@@ -83,6 +84,28 @@ fn packet_socket(judge: Judge, keeper: &Process) -> Verdict {
         return judge.ok("keeps the packet socket, to hand it to the next listener");
     }
     judge.ok("has no packet socket")
+}
+
+/// What sealed packets are answered with (`spa/answer.rs`). Only told if there are some.
+fn raw_sockets(judge: Judge, keeper: &Process) -> Option<Verdict> {
+    let Seen::Read(descriptors) = &keeper.descriptors else {
+        return None;
+    };
+    let count_of = |kind| {
+        let those = descriptors.iter().filter(|d| d.is == kind).count();
+        u32::try_from(those).unwrap_or(u32::MAX)
+    };
+    let (senders, hearing) = (count_of(Kind::RawSender), count_of(Kind::RawSocket));
+    if hearing > 0 {
+        let text = format!("has open {} that hear", count(hearing, "raw IP socket"));
+        return Some(judge.amiss(text, "report this as a fault of knockd"));
+    }
+    (senders > 0).then(|| {
+        let sockets = count(senders, "raw IP socket");
+        judge.ok(format!(
+            "answers sealed packets by {sockets}, which receive nothing"
+        ))
+    })
 }
 
 fn judge_listener(
@@ -242,9 +265,12 @@ fn is_expected(descriptor: &Descriptor) -> bool {
         | Kind::Pipe
         | Kind::Anonymous
         | Kind::Null => true,
-        Kind::TcpSocket | Kind::UdpSocket | Kind::RawSocket | Kind::OtherSocket | Kind::File => {
-            false
-        }
+        Kind::TcpSocket
+        | Kind::UdpSocket
+        | Kind::RawSocket
+        | Kind::RawSender
+        | Kind::OtherSocket
+        | Kind::File => false,
     }
 }
 

@@ -105,6 +105,31 @@ fn a_daemon_that_is_well() {
 }
 
 #[test]
+fn the_sockets_that_answer_sealed_packets_are_known() {
+    let with = |kind| {
+        let mut keeper = keeper();
+        let Seen::Read(descriptors) = &mut keeper.descriptors else {
+            panic!("nothing was read");
+        };
+        for number in [20, 21] {
+            descriptors.push(Descriptor {
+                number,
+                is: kind,
+                target: format!("socket:[{number}]"),
+            });
+        }
+        report(vec![keeper, listener()])
+    };
+    let answers = with(Kind::RawSender);
+    assert!(answers.is_well);
+    let text = "answers sealed packets by 2 raw IP sockets, which receive nothing";
+    assert!(plain(&answers).contains(text), "{}", plain(&answers));
+    let hears = with(Kind::RawSocket);
+    assert!(!hears.is_well);
+    assert!(plain(&hears).contains("has open 2 raw IP sockets that hear"));
+}
+
+#[test]
 fn a_daemon_of_one_process() {
     let report = report(vec![keeper()]);
     assert!(!report.is_well);
