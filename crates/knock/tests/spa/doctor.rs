@@ -25,7 +25,8 @@ fn purposes(server: &Server) -> Vec<Purpose> {
 #[track_caller]
 fn line<'a>(out: &'a str, text: &str) -> &'a str {
     let found = out.lines().find(|line| line.contains(text));
-    found.unwrap_or_else(|| panic!("{text:?} is not in\n{out}"))
+    assert!(found.is_some(), "{text:?} is not in\n{out}");
+    found.unwrap_or_default()
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn ports_of_sealed_packets_are_guarded_where_there_is_a_gate() {
     let host = plan.scopes.first_key_value().unwrap().1;
     assert!(host.sets.is_empty());
     assert_eq!(
-        Plan::of(&[behind.clone()]).silent_at(&[]),
+        Plan::of(std::slice::from_ref(&behind)).silent_at(&[]),
         Plan::of(&[behind])
     );
     assert!(Plan::default().silent_at(&[51_443]).is_empty());
