@@ -21,25 +21,6 @@ pub(super) fn understands(blob: &[u8]) -> bool {
     decode(blob).is_some_and(|data| !data.is_certificate() && !data.is_other())
 }
 
-/// How often a signature was verified on this thread.
-#[cfg(test)]
-pub(crate) mod count {
-    use std::cell::Cell;
-
-    std::thread_local!(static DONE: Cell<u32> = const { Cell::new(0) });
-
-    pub(super) fn one() {
-        DONE.set(DONE.get() + 1);
-    }
-
-    /// How often while this was done.
-    pub(crate) fn during(what: impl FnOnce()) -> u32 {
-        let before = DONE.get();
-        what();
-        DONE.get() - before
-    }
-}
-
 /// Whether the key with these bytes signed `data`.
 pub(super) fn is_good(blob: &[u8], data: &[u8], signature: &Signature) -> bool {
     #[cfg(test)]
@@ -73,5 +54,24 @@ const fn algorithm(algorithm: Algorithm) -> SshAlgorithm {
         },
         Algorithm::SkEd25519 => SshAlgorithm::SkEd25519,
         Algorithm::SkEcdsaP256 => SshAlgorithm::SkEcdsaSha2NistP256,
+    }
+}
+
+/// How often a signature was verified on this thread.
+#[cfg(test)]
+pub(crate) mod count {
+    use std::cell::Cell;
+
+    std::thread_local!(static DONE: Cell<u32> = const { Cell::new(0) });
+
+    pub(super) fn one() {
+        DONE.set(DONE.get() + 1);
+    }
+
+    /// How often while this was done.
+    pub(crate) fn during(what: impl FnOnce()) -> u32 {
+        let before = DONE.get();
+        what();
+        DONE.get() - before
     }
 }

@@ -20,10 +20,10 @@ fn the_gate_drops_what_comes_to_the_ports_unless_it_is_told_not_to() {
         ("spa_silent = no\n", &[]),
     ] {
         let text = format!("[options]\n{options}{door}");
-        let config = super::super::parse(text.as_bytes(), &|_, _| None).config;
+        let config = parse(text.as_bytes(), &|_, _| None).config;
         assert_eq!(config.unwrap().silent_ports(), ports, "{options}");
     }
-    let none = super::super::parse(b"[A]\nsequence = 1\nopen = tcp/22\n", &|_, _| None);
+    let none = parse(b"[A]\nsequence = 1\nopen = tcp/22\n", &|_, _| None);
     assert!(none.config.unwrap().silent_ports().is_empty());
 }
 
