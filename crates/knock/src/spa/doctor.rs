@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use knock_spa::{DoorName, Outcome as Says, Purpose};
 
-use super::exchange::{self, Answer, Ask, Timing, Verdict, Way};
+use super::exchange::{self, Answer, Ask, Timing, Verdict};
 use super::keys::{Key, Keys};
 use super::knock::{self, Wanted};
 use super::profile::Profile;
+use super::way::Way;
 use crate::resolve::Family;
 
 /// What is to be looked at, and how far that may go.

@@ -9,19 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use getrandom::SysRng;
 use knock_spa::rand_core::UnwrapErr;
 use knock_spa::reply::BadReply;
-use knock_spa::{
-    DoorName, Draft, Outcome, Pending, Purpose, Refusal, Reply, Request, Suite, UnixMillis,
-};
-use socket2::Type;
+use knock_spa::{DoorName, Draft, Outcome, Pending, Purpose, Refusal, Reply, Request, Suite};
 
+use super::clock::{Clock, ahead_of};
 use super::keys::Keys;
 use super::own::is_public;
-use crate::knocker::{self, RouteError};
+use super::way::Way;
 
 /// How many datagrams wait to be looked at. Those that come then are lost, and asked for again.
 const WAITING: usize = 64;
@@ -66,49 +64,6 @@ impl Default for Timing {
     }
 }
 
-/// One family's way to the host.
-#[derive(Debug)]
-pub struct Way {
-    to: SocketAddr,
-    local: IpAddr,
-    socket: UdpSocket,
-}
-
-impl Way {
-    /// A socket for it, connected, so that only the host itself is heard.
-    ///
-    /// # Errors
-    /// If the system refuses `from` or `interface`, or has no route.
-    pub fn new(
-        to: SocketAddr,
-        from: Option<SocketAddr>,
-        interface: Option<&str>,
-    ) -> Result<Self, RouteError> {
-        let socket = knocker::socket(&to, from, interface, Type::DGRAM)?;
-        socket.connect(&to.into()).map_err(RouteError::Socket)?;
-        let socket: UdpSocket = socket.into();
-        let local = socket.local_addr().map_err(RouteError::Socket)?.ip();
-        Ok(Self { to, local, socket })
-    }
-
-    /// Where it leads.
-    #[must_use]
-    pub const fn to(&self) -> SocketAddr {
-        self.to
-    }
-
-    /// Our address on it.
-    #[must_use]
-    pub const fn local(&self) -> IpAddr {
-        self.local
-    }
-
-    /// Its socket.
-    pub(super) const fn socket(&self) -> &UdpSocket {
-        &self.socket
-    }
-}
-
 /// What came of one family.
 #[derive(Debug)]
 pub struct Answer {
@@ -149,41 +104,6 @@ impl Verdict {
     #[must_use]
     pub const fn is_good(&self) -> bool {
         matches!(self, Self::Answered { reply, .. } if !matches!(reply.outcome, Outcome::Refused(_) | Outcome::Confirm(_)))
-    }
-}
-
-/// The wall clock, which never gives a time twice: each request is told apart by its time.
-#[derive(Debug, Default)]
-struct Clock {
-    ahead: i64,
-    last: u64,
-}
-
-/// The system's.
-fn wall_clock() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let millis = since.map_or(0, |since| since.as_millis());
-    UnixMillis(u64::try_from(millis).unwrap_or(u64::MAX))
-}
-
-/// By how many milliseconds our clock is ahead, if the answer that came just now was half of `after`
-/// on its way.
-fn ahead_of(reply: &Reply, after: Duration) -> i64 {
-    let half = i64::try_from(after.as_millis() / 2).unwrap_or(0);
-    wall_clock().since(reply.time).saturating_sub(half)
-}
-
-impl Clock {
-    fn now(&mut self) -> UnixMillis {
-        let millis = wall_clock().0;
-        let next = millis.saturating_add_signed(self.ahead.saturating_neg());
-        self.last = next.max(self.last.saturating_add(1));
-        UnixMillis(self.last)
-    }
-
-    /// Our clock is so many milliseconds ahead of the server's.
-    fn correct(&mut self, ahead: i64) {
-        (self.ahead, self.last) = (ahead, 0);
     }
 }
 
@@ -239,7 +159,7 @@ pub fn run(
     let alive = Arc::new(AtomicBool::new(true));
     let (says, heard) = sync_channel(WAITING);
     for (number, way) in ways.iter().enumerate() {
-        listen(number, way.socket.try_clone()?, says.clone(), &alive)?;
+        listen(number, way.socket().try_clone()?, says.clone(), &alive)?;
     }
     let states = ways.into_iter().map(State::new).collect();
     let mut exchange = Exchange {
@@ -313,7 +233,7 @@ impl State {
 
     /// Once more if it fails: the error may be what an ICMP message has left.
     fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        let socket = &self.way.socket;
+        let socket = self.way.socket();
         socket
             .send(datagram)
             .or_else(|_| socket.send(datagram))
@@ -373,7 +293,7 @@ impl Exchange<'_> {
         if self.dead.contains(&key) {
             return false;
         }
-        let local = state.way.local;
+        let local = state.way.local();
         let (datagram, pending) = match self.packet(key, local) {
             Ok(packet) => packet,
             Err(why) => {
@@ -544,28 +464,11 @@ impl Exchange<'_> {
                 None => Verdict::Silent,
             });
             Answer {
-                to: state.way.to,
-                local: state.way.local,
+                to: state.way.to(),
+                local: state.way.local(),
                 verdict,
             }
         };
         states.into_iter().map(answer).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_time_is_given_twice() {
-        let mut clock = Clock::default();
-        let times: Vec<_> = (0..100).map(|_| clock.now()).collect();
-        assert!(times.windows(2).all(|pair| pair[0] < pair[1]));
-        clock.correct(1_000_000);
-        assert!(
-            clock.now().since(times[0]) < -900_000,
-            "behind, as the server is"
-        );
     }
 }

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use knock_spa::{DoorName, Purpose};
 
-use super::exchange::{self, Answer, Ask, Timing, Verdict, Way};
+use super::exchange::{self, Answer, Ask, Timing, Verdict};
 use super::keys::{IdentityError, Key, Keys};
 use super::profile::{Profile, ProfileError};
 use super::ssh_settings::SshSettings;
+use super::way::Way;
 use crate::knocker::RouteError;
 use crate::resolve::{self, Family, ResolveError};
 

@@ -6,6 +6,7 @@
 //! | [`agent`] | ssh-agent's protocol |
 //! | [`keys`] | the keys that may sign, and how they do |
 //! | [`own`] | which of our addresses are public |
+//! | [`way`] | a socket to the host, of one family |
 //! | [`exchange`] | ask on all ways, until there is an answer |
 //! | [`report`] | what came of it, as a line, as JSON, as an exit code |
 //! | [`knock`](mod@knock) | all of these, for one command line |
@@ -16,6 +17,7 @@
 //! | [`doctor`] | what is well, what is not, and what to do |
 
 pub mod agent;
+mod clock;
 pub mod connect;
 pub mod doctor;
 pub mod enroll;
@@ -28,3 +30,4 @@ pub mod report;
 pub mod ssh_config;
 pub mod ssh_settings;
 mod utc;
+pub mod way;

@@ -1,10 +1,12 @@
 //! Who has not signed gets not one byte: shown by a capture of all that leaves the server.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::process::Command;
 
 use ed25519_dalek::{Signer, SigningKey};
 use knock_spa::{Profile, ServerPublic, SiteKey};
+use rustix::process::Signal;
 
 use crate::capture::{Capture, Left, Seen};
 use crate::net::{
@@ -13,6 +15,7 @@ use crate::net::{
 use crate::{Case, Outcome};
 
 pub(crate) const CASES: &[Case] = &[
+    ("a_reload_makes_the_port_loud_and_silent_again", reloaded),
     ("behind_a_gate_not_one_byte_leaves_for_strangers", guarded),
     (
         "behind_another_firewall_not_one_byte_leaves_either",
@@ -136,7 +139,7 @@ struct Scene {
     net: Net,
     profile: Profile,
     spent: Vec<u8>,
-    _daemon: knockd::lab::Process,
+    daemon: knockd::lab::Process,
 }
 
 impl Scene {
@@ -160,7 +163,7 @@ impl Scene {
             net,
             profile,
             spent,
-            _daemon: daemon,
+            daemon,
         })
     }
 
@@ -216,7 +219,44 @@ fn guarded() -> Outcome {
         let (left, sent) = scene.left(from, PORT)?;
         assert_eq!(left, [], "{from}: after {sent} datagrams");
     }
+    let shown = scene.net.knockctl(&["gate", "show"])?;
+    let line = "udp/51443  silent: sealed packets are heard there\n";
+    assert!(shown.contains(line), "{shown}");
     scene.net.await_log("guarded are tcp/22, udp/51443")
+}
+
+/// As `spa_silent` says, also after a reload.
+fn reloaded() -> Outcome {
+    let scene = Scene::new(NATIVE)?;
+    let net = &scene.net;
+    let silent = std::fs::read_to_string(net.path("knockd.conf"))?;
+    let loud = silent.replace("[options]", "[options]\nspa_silent = no");
+    for (file, said, expected) in [
+        (
+            &loud,
+            "not guarded any more: udp/51443",
+            ErrorKind::ConnectionRefused,
+        ),
+        (
+            &silent,
+            "guarded are tcp/22, udp/51443",
+            ErrorKind::WouldBlock,
+        ),
+    ] {
+        net.write("knockd.conf", file)?;
+        let before = net.log().matches(said).count();
+        net.signal(&scene.daemon, Signal::HUP)?;
+        net.eventually(said, || net.log().matches(said).count() > before)?;
+        let socket = net.socket(OTHER)?;
+        socket.connect((SERVER, PORT))?;
+        socket.send(&[0; 256])?;
+        // The kernel refuses at once, or not at all: before a knock is answered.
+        scene.knock()?;
+        socket.set_nonblocking(true)?;
+        let error = socket.recv(&mut [0; 1]).err().map(|error| error.kind());
+        assert_eq!(error, Some(expected), "{said}");
+    }
+    Ok(())
 }
 
 fn firewalled() -> Outcome {

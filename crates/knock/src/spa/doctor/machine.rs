@@ -6,13 +6,13 @@ use std::time::UNIX_EPOCH;
 
 use knock_spa::DoorName;
 
-use super::super::exchange::Way;
 use super::super::keys::Keys;
 use super::super::knock::{self, By, KnockError};
 use super::super::own::is_public;
 use super::super::profile::{self, Profile, ProfileError};
 use super::super::ssh_settings::{AgentAt, SshSettings};
 use super::super::utc::Utc;
+use super::super::way::Way;
 use super::Doctor;
 use crate::resolve::Family;
 

@@ -1,13 +1,15 @@
 //! What the server does: silence to strangers, an answer to its friends; clock and address by it.
 
 use std::io;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use knock_spa::{DoorName, Outcome as Says, Refusal, UnixMillis};
+use knock_spa::{DoorName, Outcome as Says, Refusal};
 
-use super::super::exchange::{Answer, Verdict, Way};
+use super::super::clock::wall_clock;
+use super::super::exchange::{Answer, Verdict};
 use super::super::keys::Keys;
 use super::super::report::{left, until, why};
+use super::super::way::Way;
 use super::{Asked, Doctor, Level, family, key_of, millis, opens, round_trip};
 
 /// What a stranger sends: as long as a request.
@@ -101,7 +103,7 @@ impl Doctor<'_> {
                 self.no_answer(answer, None, any, keys, door);
                 continue;
             }
-            let until = until(left(reply), now());
+            let until = until(left(reply), wall_clock());
             let (seen, time) = (reply.seen, millis(round_trip(answer)));
             let text = format!("{door} open for {seen}{until}; after {time}");
             self.ok("knock", text);
@@ -229,11 +231,6 @@ fn listen(way: &Way, until: Instant) -> Heard {
             Err(_) => return Heard::Nothing,
         }
     }
-}
-
-fn now() -> UnixMillis {
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// What to do about a refusal.
