@@ -58,6 +58,7 @@ fn sources(prefix: &str) -> &'static [&'static str] {
         ],
         "firewall" => &["crates/knockd/tests/firewall"],
         "cli" => &["crates/knockd/src"],
+        "spa" => &["crates/knockd/tests/spa"],
         "step" => &["crates/knock/src"],
         "wire" => &["crates/knock/tests/wire"],
         "check" => &["crates/knockd/tests"],

@@ -1,5 +1,6 @@
 //! ssh's own configuration: names, keys and agents, as the real ssh reads them.
 
+use super::user::KNOCK;
 use super::*;
 
 /// ssh with this configuration, which counts how often it is asked.
