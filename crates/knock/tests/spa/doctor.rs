@@ -234,6 +234,43 @@ fn both_families_are_looked_at() {
 }
 
 #[test]
+fn one_family_that_is_not_answered_is_no_obstacle() {
+    let user = User::new();
+    let ways = Ways {
+        gate: Some(free_port()),
+        deaf_v6: true,
+        ..Ways::default()
+    };
+    let server = Server::start(&user.key("id_ed25519", "ed25519"), &ways);
+    let both = [
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        Ipv6Addr::LOCALHOST.into(),
+    ];
+    user.store("server.invalid", &profile(server.port, &both));
+    let (code, out, _) = user.knock(&["doctor", "server.invalid"]);
+    assert_eq!(code, 0, "{out}");
+    let found = line(&out, "IPv6: no answer from udp [::1]:");
+    assert!(found.starts_with("warning  answer"), "{found}");
+    let asked = purposes(&server);
+    assert_eq!(asked, [Purpose::Ask, Purpose::Open], "of IPv4 alone");
+}
+
+#[test]
+fn address_translation_is_told() {
+    let (user, _server, _) = gated(&Ways {
+        sees: Some([203, 0, 113, 7].into()),
+        ..Ways::default()
+    });
+    let (code, out, _) = user.knock(&["doctor", "--no-open", HOME]);
+    assert_eq!(code, 0, "{out}");
+    let found = line(
+        &out,
+        "the server sees 203.0.113.7, and this machine is 127.0.0.1",
+    );
+    assert!(found.contains("address translation"), "{found}");
+}
+
+#[test]
 fn as_json_it_is_one_object() {
     let (user, _server, _) = gated(&Ways::default());
     let (code, out, _) = user.knock(&["doctor", "--json", HOME]);

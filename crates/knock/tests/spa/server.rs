@@ -31,6 +31,10 @@ pub(crate) struct Ways {
     pub(crate) gate: Option<u16>,
     /// Whatever comes is sent back.
     pub(crate) echo: bool,
+    /// The address that it says it sees, as behind address translation.
+    pub(crate) sees: Option<IpAddr>,
+    /// Whatever comes over IPv6 is lost.
+    pub(crate) deaf_v6: bool,
 }
 
 pub(crate) struct Server {
@@ -144,6 +148,9 @@ pub(crate) fn serve(
             socket.send_to(datagram, from).unwrap();
         }
         heard.lock().unwrap().push(datagram.to_vec());
+        if ways.deaf_v6 && from.is_ipv6() {
+            continue;
+        }
         if ways.lose > 0 {
             ways.lose -= 1;
             continue;
@@ -206,7 +213,7 @@ pub(crate) fn serve(
         };
         let reply = Reply {
             time,
-            seen: from.ip(),
+            seen: ways.sees.unwrap_or_else(|| from.ip()),
             outcome,
         };
         let reply = reply.seal(unsealed.channel(), rng);

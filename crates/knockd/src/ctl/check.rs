@@ -29,6 +29,7 @@ use nix::unistd::{Uid, User};
 
 use crate::config_file::{self, LoadError, Loaded};
 use crate::diagnostics::{Note, render_with_notes};
+use crate::gate::{Plan, Way};
 use crate::services::Services;
 use listeners::Listeners;
 use programs::{Problem, SearchPath};
@@ -210,15 +211,26 @@ impl Findings {
         let first = places.find(|(door, _)| door.spa.is_some());
         let keys = first.and_then(|(_, places)| places.value(Key::AuthorizedKeys));
         let Some(span) = span.or(keys) else { return };
+        let gate = Plan::of(&loaded.config.doors);
+        let gate = gate.silent_at(loaded.config.silent_ports());
         for port in loaded.config.spa_ports() {
-            if system.listeners.has(Protocol::Udp, *port) {
-                self.warn(
-                    span.clone(),
-                    format!("a program listens at UDP port {port}, where sealed packets arrive"),
-                    "`spa_port` and a port at which nothing listens",
-                    Some("it gets them too, and may answer"),
-                );
+            if !system.listeners.has(Protocol::Udp, *port) {
+                continue;
             }
+            let is_silent = gate.guarded().any(|one| one.way() == Way::Udp(*port));
+            let (and, help) = if is_silent {
+                let help =
+                    "it hears nobody outside any more; `spa_silent = no` leaves it its packets";
+                (", and the gate drops what comes there", help)
+            } else {
+                ("", "it gets them too, and may answer")
+            };
+            self.warn(
+                span.clone(),
+                format!("a program listens at UDP port {port}, where sealed packets arrive{and}"),
+                "`spa_port` and a port at which nothing listens",
+                Some(help),
+            );
         }
     }
 

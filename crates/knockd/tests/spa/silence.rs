@@ -134,6 +134,20 @@ fn strangers(profile: &Profile, spent: &[u8], longest: usize) -> Outcome<Vec<Vec
     Ok(all)
 }
 
+/// A server whose kernel says all that it has to say, not only some of it in a second.
+fn loud(doors: &str) -> Outcome<Net> {
+    let net = Net::new(doors)?;
+    for (key, value) in [
+        ("net/ipv4/icmp_ratelimit", "0"),
+        ("net/ipv6/icmp/ratelimit", "0"),
+        ("net/ipv4/icmp_msgs_per_sec", "100000"),
+        ("net/ipv4/icmp_msgs_burst", "100000"),
+    ] {
+        net.server.set_kernel(key, value)?;
+    }
+    Ok(net)
+}
+
 /// A server that runs, and a packet that it has taken.
 struct Scene {
     net: Net,
@@ -144,15 +158,7 @@ struct Scene {
 
 impl Scene {
     fn new(doors: &str) -> Outcome<Self> {
-        let net = Net::new(doors)?;
-        // All that the kernel would say, not only some of it in a second.
-        for key in ["net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"] {
-            net.server.set_kernel(key, "0")?;
-        }
-        net.server
-            .set_kernel("net/ipv4/icmp_msgs_per_sec", "100000")?;
-        net.server
-            .set_kernel("net/ipv4/icmp_msgs_burst", "100000")?;
+        let net = loud(doors)?;
         let daemon = net.start()?;
         let profile = net.profile()?;
         let (spent, pending) = Wish::of(alice(), "ssh").seal(&profile)?;
@@ -308,7 +314,7 @@ fn nmap(net: &Net) -> Outcome<Vec<String>> {
     let mut all = Vec::new();
     for args in [&["-4", SERVER][..], &["-6", SERVER_6]] {
         let mut nmap = Command::new("nmap");
-        nmap.args(["-sU", "-Pn", "-n", "--reason", "--max-retries", "1", "-p"])
+        nmap.args(["-sU", "-Pn", "-n", "--reason", "--max-retries", "3", "-p"])
             .arg(format!("{PORT},{CLOSED}"))
             .args(args.iter().filter(|arg| **arg != "-4"));
         let output = net.client.run(|| nmap.output())??;
@@ -322,7 +328,7 @@ fn nmap(net: &Net) -> Outcome<Vec<String>> {
 
 fn nmap_closed() -> Outcome {
     for doors in [COMMANDS, &format!("spa_silent = no\n{NATIVE}")] {
-        let net = Net::new(doors)?;
+        let net = loud(doors)?;
         let before = nmap(&net)?;
         assert_eq!(before.len(), 4, "{before:?}");
         assert!(
@@ -337,7 +343,7 @@ fn nmap_closed() -> Outcome {
 }
 
 fn nmap_silent() -> Outcome {
-    let net = Net::new(NATIVE)?;
+    let net = loud(NATIVE)?;
     let _daemon = net.start()?;
     let found = nmap(&net)?;
     let states: Vec<_> = found

@@ -84,6 +84,12 @@ fn a_program_that_listens_where_sealed_packets_arrive_is_told() {
     assert_eq!(told(""), listens("@/k", 51443));
     assert_eq!(told("spa_port = 8"), "");
     assert_eq!(told("spa_port = 7, 8"), listens("7, 8", 7));
+    let native = "[A]\nauthorized_keys = @/k\nopen = tcp/22\n[options]\nspa_port = 7\n";
+    let dropped =
+        listens("7", 7).replace("arrive\n", "arrive, and the gate drops what comes there\n");
+    assert_eq!(place.findings(native, &system), dropped);
+    let loud = format!("{native}spa_silent = no\n");
+    assert_eq!(place.findings(&loud, &system), listens("7", 7));
     assert_eq!(
         place.findings(
             "[A]\nsequence = 9,8,7:udp\ntcpflags = syn\nstrict\n[options]\nspa_port = 7\n",
