@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use knockd::lab::Process;
 
-use crate::net::{CLIENT, Net, SERVER};
+use crate::net::{CLIENT, Net, SERVER, Wish, alice, opened, receive, send};
 use crate::{Case, Outcome};
 
 pub(crate) const CASES: &[Case] = &[
@@ -16,6 +16,10 @@ pub(crate) const CASES: &[Case] = &[
     ("the_clients_doctor_says_that_the_gate_is_down", gate_down),
     ("the_clients_doctor_says_that_nothing_drops_the_port", loud),
     ("the_clients_doctor_says_that_nobody_answers", nobody),
+    (
+        "keys_and_profile_come_before_the_daemon_as_the_guide_has_it",
+        guide,
+    ),
     ("the_servers_doctor_knows_the_sockets_of_answers", sockets),
 ];
 
@@ -45,6 +49,29 @@ fn build() -> Outcome<PathBuf> {
         return Err("the client does not build".into());
     }
     Ok(beside)
+}
+
+/// `docs/guide/ssh-key.md`: keys, profile, a trial, the daemon, a knock, and the trial confirmed.
+fn guide() -> Outcome {
+    let net = Net::new(NATIVE)?;
+    net.knockctl(&["check"])?;
+    net.knockctl(&["keys", "init"])?;
+    let profile = net.profile()?;
+    assert!(net.reaches(CLIENT, SERVER, 22)?, "nothing is closed yet");
+    let armed = net.knockctl(&["arm", "--for", "10m"])?;
+    assert_says(&armed, &["on trial for 10m", "tcp/22"]);
+    let _daemon = net.start()?;
+    assert!(!net.reaches(CLIENT, SERVER, 22)?);
+    let (datagram, pending) = Wish::of(alice(), "ssh").seal(&profile)?;
+    let socket = net.socket(CLIENT)?;
+    send(&socket, CLIENT, &datagram)?;
+    opened(&pending.open(&receive(&socket)?.ok_or("no answer")?)?)?;
+    assert!(net.reaches(CLIENT, SERVER, 22)?);
+    net.knockctl(&["arm", "--confirm", "--force"])?;
+    let shown = net.knockctl(&["gate", "show"])?;
+    assert_says(&shown, &["tcp/22  opened by ssh\n", "udp/51443  silent"]);
+    assert!(!shown.contains("on trial"), "{shown}");
+    Ok(())
 }
 
 /// A server and a user there, with a key that ssh-keygen has made and the server's profile.
