@@ -290,6 +290,14 @@ impl Site {
         shell(&self.network.client, command, self.dir.path())
     }
 
+    /// Runs a program on the client, in the site's directory, and waits for its end.
+    ///
+    /// # Errors
+    /// If there is no such program, or it hangs.
+    pub fn client_runs(&self, command: &mut Command) -> Result<Output> {
+        finish(&self.network.client, command, self.dir.path())
+    }
+
     /// Runs a shell command on the server and waits for its end.
     ///
     /// # Errors
@@ -344,16 +352,19 @@ impl Site {
 }
 
 fn shell(host: &Host, command: &str, dir: &Path) -> Result<Output> {
+    finish(host, Command::new("bash").args(["-c", command]), dir)
+}
+
+fn finish(host: &Host, command: &mut Command, dir: &Path) -> Result<Output> {
     let (out, err) = (dir.join("shell.out"), dir.join("shell.err"));
-    let mut bash = Command::new("bash");
-    bash.args(["-c", command])
+    command
         .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(File::create(&out)?)
         .stderr(File::create(&err)?);
-    let status = host.spawn(&mut bash)?.wait_at_most(PATIENCE * 3)?;
+    let status = host.spawn(command)?.wait_at_most(PATIENCE * 3)?;
     Ok(Output {
-        status: status.ok_or_else(|| format!("it hangs: `{command}`"))?,
+        status: status.ok_or_else(|| format!("it hangs: {command:?}"))?,
         stdout: fs::read(out)?,
         stderr: fs::read(err)?,
     })

@@ -21,6 +21,15 @@ impl Sshd {
     /// # Errors
     /// If it does not listen.
     pub fn start(site: &Site) -> Result<Self> {
+        Self::start_by(site, &[], &[])
+    }
+
+    /// As [`Sshd::start`], by another program that becomes it (unshare(1)), and with more lines of
+    /// sshd_config(5).
+    ///
+    /// # Errors
+    /// If it does not listen.
+    pub fn start_by(site: &Site, by: &[&str], more: &[String]) -> Result<Self> {
         site.server_must(
             "mkdir -p /run/sshd && ssh-keygen -q -t ed25519 -N '' -f host \
              && ssh-keygen -q -t ed25519 -N '' -f key && cp key.pub authorized",
@@ -29,15 +38,18 @@ impl Sshd {
         let options = [
             format!("HostKey={}host", dir.display()),
             format!("AuthorizedKeysFile={}authorized", dir.display()),
+            "Port=22".into(),
             "PidFile=none".into(),
             "StrictModes=no".into(),
             "UsePAM=no".into(),
             "UseDNS=no".into(),
             "PermitRootLogin=yes".into(),
         ];
-        let mut command = Command::new("/usr/sbin/sshd");
-        command.args(["-D", "-e", "-f", "/dev/null", "-p", "22"]);
-        for option in &options {
+        let mut words = by.iter().copied().chain(["/usr/sbin/sshd"]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
+        command.args(["-D", "-e", "-f", "/dev/null"]);
+        for option in options.iter().chain(more) {
             command.args(["-o", option]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null());

@@ -8,6 +8,7 @@ mod endings;
 mod floods;
 mod links;
 mod recipes;
+mod sealed;
 mod stress;
 mod ways;
 
@@ -18,6 +19,7 @@ use crate::scenario::{Programs, Scenario};
 pub fn all() -> Vec<Scenario> {
     // The longest first.
     let mut all = recipes::scenarios();
+    all.extend(sealed::scenarios());
     all.extend(endings::scenarios());
     all.extend(stress::scenarios());
     all.extend(floods::scenarios());

@@ -3,7 +3,7 @@
 use crate::run::{Failure, Outcome, execute, is_installed, program};
 
 /// A program that a job needs, and the Debian package that has it.
-const NEEDED: [(&str, &str); 16] = [
+const NEEDED: [(&str, &str); 18] = [
     ("g++", "g++"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
@@ -18,6 +18,8 @@ const NEEDED: [(&str, &str); 16] = [
     ("mandoc", "mandoc"),
     ("sshd", "openssh-server"),
     ("ssh", "openssh-client"),
+    ("rsync", "rsync"),
+    ("git", "git"),
     ("setpriv", "util-linux"),
     ("chattr", "e2fsprogs"),
 ];

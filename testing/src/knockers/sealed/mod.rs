@@ -1,0 +1,165 @@
+//! Sealed packets as an administrator uses them: a real ssh, with a real ssh-agent, to a real sshd
+//! behind a port that is shut before and after.
+
+mod stage;
+
+use self::stage::{NAMES, NEEDS, OPEN_PORT, Stage};
+use super::{Programs, Scenario};
+use crate::Result;
+
+/// What ssh may take longer through a closed port than through an open one. The budget is 10 ms for
+/// the programs as they are shipped; those of a test are not, nor is the machine always at rest.
+/// Milliseconds.
+const ADDED: f64 = 100.0;
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let tools = ["scp", "rsync", "git"];
+    let needs: Vec<_> = NEEDS.into_iter().chain(tools).collect();
+    vec![
+        Scenario::new(
+            "sealed: enrolled over an open door, ssh passes a closed one with its first SYN, 20 times",
+            &NEEDS,
+            first_syn,
+        )
+        .for_root()
+        .alone(),
+        Scenario::new(
+            "sealed: ssh, scp, rsync and git knock by `Match exec` of `knock ssh-config`",
+            &needs,
+            match_exec,
+        )
+        .for_root(),
+        Scenario::new(
+            "sealed: ssh, scp, rsync and git knock by `ProxyCommand` of `knock ssh-config`",
+            &needs,
+            proxy_command,
+        )
+        .for_root(),
+    ]
+}
+
+/// The grant is closed between, or has expired; by turns IPv4 and IPv6.
+fn first_syn(programs: &Programs) -> Result<()> {
+    let stage = Stage::new(programs)?;
+    for (name, _) in NAMES {
+        stage.enroll(name)?;
+    }
+    let (mut through, mut plain, mut knocks) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..20 {
+        let name = if round % 2 == 0 {
+            "four.example"
+        } else {
+            "six.example"
+        };
+        let expires = round % 4 < 2;
+        let open_for = if expires { "--for 1s" } else { "" };
+        let connect = format!("knock connect {open_for} %h %p");
+        stage.is_shut()?;
+        stage.has_counted()?;
+        through.push(time(
+            &stage,
+            &format!("ssh -o ProxyCommand=\"{connect}\" root@{name} true"),
+        )?);
+        let syns = stage.syns()?;
+        stage.site.require(syns == 1, || {
+            format!("round {round}: {syns} SYNs were sent")
+        })?;
+        plain.push(time(
+            &stage,
+            &format!("ssh -p {OPEN_PORT} root@{name} true"),
+        )?);
+        // The whole program: it starts, reads, asks the agent, asks the server, and ends.
+        knocks.push(time(&stage, &format!("knock -q {open_for} {name}"))?);
+        stage.others_are_kept_out()?;
+        if expires {
+            stage.wait_until_shut()?;
+        } else {
+            stage.close(name)?;
+        }
+    }
+    let pairs = through.iter().zip(&plain);
+    let added = median(pairs.map(|(with, without)| with - without).collect());
+    let knock = median(knocks);
+    println!(
+        "      ssh through a closed port: {:.1} ms, through an open one: {:.1} ms; \
+         pair by pair, a knock adds {added:.1} ms; a knock by itself: {knock:.1} ms",
+        median(through),
+        median(plain),
+    );
+    stage.site.require(added < ADDED && knock < ADDED, || {
+        format!("a knock adds {added:.1} ms, and takes {knock:.1} ms by itself")
+    })
+}
+
+/// How many milliseconds a command of the user takes, without what leads to it.
+fn time(stage: &Stage, command: &str) -> Result<f64> {
+    let said = stage.must(&format!(
+        "begun=$EPOCHREALTIME; {command} && echo $((${{EPOCHREALTIME/./}} - ${{begun/./}}))"
+    ))?;
+    Ok(said.trim().parse::<f64>()? / 1000.0)
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or(f64::INFINITY)
+}
+
+fn match_exec(programs: &Programs) -> Result<()> {
+    with_lines(programs, |lines| lines.to_owned())
+}
+
+/// The second form is printed as a comment.
+fn proxy_command(programs: &Programs) -> Result<()> {
+    with_lines(programs, |lines| {
+        let commented = lines.lines().filter_map(|line| line.strip_prefix('#'));
+        let lines = commented.filter(|line| !line.starts_with(' ') || line.starts_with("    "));
+        lines.collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// What each program must do; `{host}` is the server, `{dir}` a folder that is there and empty.
+const TOOLS: [(&str, &str); 4] = [
+    ("ssh", "ssh root@{host} cat {dir}/../sent > {dir}/file"),
+    ("scp", "scp -q {dir}/../sent root@{host}:{dir}/file"),
+    ("rsync", "rsync {dir}/../sent root@{host}:{dir}/file"),
+    (
+        "git",
+        "git clone -q root@{host}:{dir}/../repository {dir}/clone && mv {dir}/clone/sent {dir}/file",
+    ),
+];
+
+fn with_lines(programs: &Programs, choose: fn(&str) -> String) -> Result<()> {
+    let stage = Stage::new(programs)?;
+    let site = &stage.site;
+    let sent = "what is sent\n".repeat(1000);
+    std::fs::write(site.path("sent"), &sent)?;
+    site.server_must(
+        "git init -q repository && cp sent repository && cd repository && git add sent \
+         && git -c user.name=a -c user.email=a@example commit -q -m sent",
+    )?;
+    let mut config = String::new();
+    for (name, _) in NAMES {
+        stage.enroll(name)?;
+        config.push_str(&choose(&stage.must(&format!("knock ssh-config {name}"))?));
+        config.push('\n');
+    }
+    stage.write_ssh_config(&config)?;
+    for (name, _) in NAMES {
+        for (tool, command) in TOOLS {
+            let folder = format!("{tool}.{name}");
+            std::fs::create_dir(site.path(&folder))?;
+            let dir = site.path(&folder).display().to_string();
+            let command = command.replace("{host}", name).replace("{dir}", &dir);
+            stage.is_shut()?;
+            stage.has_counted()?;
+            stage.must(&command)?;
+            let syns = stage.syns()?;
+            let arrived = site.read(&format!("{folder}/file"));
+            site.require(arrived == sent, || format!("`{command}`: not the same"))?;
+            site.require(syns == 1, || format!("`{command}`: {syns} SYNs"))?;
+            stage.others_are_kept_out()?;
+            stage.close(name)?;
+        }
+    }
+    Ok(())
+}
