@@ -2,6 +2,8 @@
 
 mod capture;
 mod doctor;
+mod keys;
+mod kinds;
 mod net;
 mod opening;
 mod silence;
@@ -22,17 +24,18 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    let trials = [
+    let trial = |(name, case): Case| {
+        Trial::test(name, move || {
+            case().map_err(|error| Failed::from(error.to_string()))
+        })
+    };
+    let cases = [
         opening::CASES,
         strangers::CASES,
         silence::CASES,
         doctor::CASES,
-    ]
-    .concat();
-    let trials = trials.into_iter().map(|(name, case)| {
-        Trial::test(name, move || {
-            case().map_err(|error| Failed::from(error.to_string()))
-        })
-    });
+        kinds::CASES,
+    ];
+    let trials = cases.concat().into_iter().map(trial);
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }

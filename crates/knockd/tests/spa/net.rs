@@ -21,6 +21,8 @@ use tempfile::TempDir;
 
 use crate::Outcome;
 
+pub(crate) const KNOCKD: &str = env!("CARGO_BIN_EXE_knockd");
+
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long we wait for what should not come.
 const DOUBT: Duration = Duration::from_millis(400);
@@ -85,9 +87,16 @@ impl Net {
     }
 
     pub(crate) fn start(&self) -> Outcome<Process> {
+        self.start_by(&[])
+    }
+
+    /// By another program that becomes it (unshare(1), setpriv(1)).
+    pub(crate) fn start_by(&self, by: &[&str]) -> Outcome<Process> {
         let before = self.log().matches("starting up").count();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_knockd"));
+        let mut words = by.iter().copied().chain([KNOCKD]);
+        let mut command = Command::new(words.next().unwrap_or_default());
         command
+            .args(words)
             .args(["-c", "knockd.conf", "-g", "log"])
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
@@ -167,11 +176,16 @@ impl Net {
 
     /// Knocks and gives the answer that comes.
     pub(crate) fn knock(&self, from: &str, wish: &Wish) -> Outcome<Reply> {
-        let (datagram, pending) = wish.seal(&self.profile()?)?;
+        self.ask(from, &wish.seal(&self.profile()?)?)
+    }
+
+    /// Sends this, and gives the answer that comes.
+    pub(crate) fn ask(&self, from: &str, sealed: &(Vec<u8>, Pending)) -> Outcome<Reply> {
+        let (datagram, pending) = sealed;
         let socket = self.socket(from)?;
         // Behind a flood, without optimization.
         socket.set_read_timeout(Some(DOUBT * 10))?;
-        send(&socket, from, &datagram)?;
+        send(&socket, from, datagram)?;
         let answer = receive(&socket)?.ok_or_else(|| format!("no answer\n{}", self.log()))?;
         Ok(pending.open(&answer)?)
     }
@@ -224,14 +238,24 @@ impl Wish {
     }
 
     pub(crate) fn seal(&self, profile: &Profile) -> Outcome<(Vec<u8>, Pending)> {
-        self.seal_with(profile, |data| self.key.sign(data).to_bytes())
+        self.seal_by(&self.key, profile)
     }
 
     /// With the signature that `sign` makes of what is to be signed.
     pub(crate) fn seal_with(
         &self,
         profile: &Profile,
-        sign: impl FnOnce(&[u8]) -> [u8; 64],
+        sign: impl Fn(&[u8]) -> [u8; 64],
+    ) -> Outcome<(Vec<u8>, Pending)> {
+        let key = &self.key;
+        self.seal_by(&Otherwise { key, sign }, profile)
+    }
+
+    /// Signed by another key than ours.
+    pub(crate) fn seal_by(
+        &self,
+        signer: &dyn Signs,
+        profile: &Profile,
     ) -> Outcome<(Vec<u8>, Pending)> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
         let claimed = self.claimed.map(str::parse).transpose()?;
@@ -239,18 +263,70 @@ impl Wish {
             suite: Suite::X25519,
             purpose: self.purpose,
             time: UnixMillis(u64::try_from(now)?.saturating_add_signed(self.off)),
-            key: self.named.map_or_else(|| id(&self.key), Ok)?,
+            key: match self.named {
+                Some(named) => named,
+                None => signer.public()?.id(),
+            },
             door: DoorName::new(self.door)?,
             open_for: self.open_for.and_then(NonZeroU32::new),
             claimed,
         };
         let draft = Draft::new(profile, request, &mut SystemRng)?;
+        let signature = signer.sign_draft(&draft)?;
+        Ok(draft.seal(signature, signer.certificate()?.as_deref())?)
+    }
+}
+
+/// What signs requests.
+pub(crate) trait Signs {
+    fn public(&self) -> Outcome<PublicKey>;
+
+    fn sign_draft(&self, draft: &Draft) -> Outcome<Signature>;
+
+    fn certificate(&self) -> Outcome<Option<Vec<u8>>> {
+        Ok(None)
+    }
+}
+
+impl Signs for SigningKey {
+    fn public(&self) -> Outcome<PublicKey> {
+        public(&blob(self))
+    }
+
+    fn sign_draft(&self, draft: &Draft) -> Outcome<Signature> {
         let mut blob = Vec::new();
         put(&mut blob, b"ssh-ed25519");
-        put(&mut blob, &sign(&draft.to_sign()));
-        let signature = Signature::from_agent(&blob).map_err(|error| error.to_string())?;
-        Ok(draft.seal(signature, None)?)
+        put(&mut blob, &self.sign(&draft.to_sign()).to_bytes());
+        signature(&blob)
     }
+}
+
+/// A key whose signatures something else makes.
+struct Otherwise<'a, F> {
+    key: &'a SigningKey,
+    sign: F,
+}
+
+impl<F: Fn(&[u8]) -> [u8; 64]> Signs for Otherwise<'_, F> {
+    fn public(&self) -> Outcome<PublicKey> {
+        self.key.public()
+    }
+
+    fn sign_draft(&self, draft: &Draft) -> Outcome<Signature> {
+        let mut blob = Vec::new();
+        put(&mut blob, b"ssh-ed25519");
+        put(&mut blob, &(self.sign)(&draft.to_sign()));
+        signature(&blob)
+    }
+}
+
+/// Of the bytes that an agent gives.
+pub(crate) fn signature(blob: &[u8]) -> Outcome<Signature> {
+    Ok(Signature::from_agent(blob).map_err(|error| error.to_string())?)
+}
+
+pub(crate) fn public(blob: &[u8]) -> Outcome<PublicKey> {
+    Ok(PublicKey::from_blob(blob).map_err(|error| error.to_string())?)
 }
 
 pub(crate) fn opened(reply: &Reply) -> Outcome<(Option<UnixMillis>, String)> {
@@ -266,14 +342,14 @@ pub(crate) fn alice() -> SigningKey {
 
 /// The name of a key, as packets have it.
 pub(crate) fn id(key: &SigningKey) -> Outcome<KeyId> {
-    Ok(public(key)?.id())
+    Ok(key.public()?.id())
 }
 
 pub(crate) fn mallory() -> SigningKey {
     SigningKey::from_bytes(&[66; 32])
 }
 
-fn put(to: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put(to: &mut Vec<u8>, bytes: &[u8]) {
     to.extend(u32::try_from(bytes.len()).unwrap_or(0).to_be_bytes());
     to.extend(bytes);
 }
@@ -283,10 +359,6 @@ fn blob(key: &SigningKey) -> Vec<u8> {
     put(&mut blob, b"ssh-ed25519");
     put(&mut blob, key.verifying_key().as_bytes());
     blob
-}
-
-fn public(key: &SigningKey) -> Outcome<PublicKey> {
-    Ok(PublicKey::from_blob(&blob(key)).map_err(|error| error.to_string())?)
 }
 
 /// A line of `authorized_keys`.
