@@ -6,6 +6,7 @@ mod keys;
 mod kinds;
 mod net;
 mod opening;
+mod replays;
 mod silence;
 mod strangers;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         silence::CASES,
         doctor::CASES,
         kinds::CASES,
+        replays::CASES,
     ];
     let trials = cases.concat().into_iter().map(trial);
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
