@@ -9,6 +9,7 @@ mod opening;
 mod replays;
 mod silence;
 mod strangers;
+mod tampering;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         doctor::CASES,
         kinds::CASES,
         replays::CASES,
+        tampering::CASES,
     ];
     let trials = cases.concat().into_iter().map(trial);
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
