@@ -35,6 +35,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             proxy_command,
         )
         .for_root(),
+        Scenario::new(
+            "sealed: where a door does not open, ssh says why, and nothing else",
+            &NEEDS,
+            reasons,
+        )
+        .for_root(),
     ]
 }
 
@@ -105,16 +111,22 @@ fn median(mut all: Vec<f64>) -> f64 {
 }
 
 fn match_exec(programs: &Programs) -> Result<()> {
-    with_lines(programs, |lines| lines.to_owned())
+    with_lines(programs, first_form)
 }
 
-/// The second form is printed as a comment.
 fn proxy_command(programs: &Programs) -> Result<()> {
-    with_lines(programs, |lines| {
-        let commented = lines.lines().filter_map(|line| line.strip_prefix('#'));
-        let lines = commented.filter(|line| !line.starts_with(' ') || line.starts_with("    "));
-        lines.collect::<Vec<_>>().join("\n")
-    })
+    with_lines(programs, second_form)
+}
+
+fn first_form(lines: &str) -> String {
+    lines.to_owned()
+}
+
+/// It is printed as a comment.
+fn second_form(lines: &str) -> String {
+    let commented = lines.lines().filter_map(|line| line.strip_prefix('#'));
+    let lines = commented.filter(|line| !line.starts_with(' ') || line.starts_with("    "));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// What each program must do; `{host}` is the server, `{dir}` a folder that is there and empty.
@@ -159,6 +171,40 @@ fn with_lines(programs: &Programs, choose: fn(&str) -> String) -> Result<()> {
             site.require(syns == 1, || format!("`{command}`: {syns} SYNs"))?;
             stage.others_are_kept_out()?;
             stage.close(name)?;
+        }
+    }
+    Ok(())
+}
+
+/// What ssh leaves on the terminal, with either form.
+fn reasons(programs: &Programs) -> Result<()> {
+    let stage = Stage::new(programs)?;
+    let (site, name) = (&stage.site, "four.example");
+    stage.enroll(name)?;
+    let lines = stage.must(&format!("knock ssh-config {name}"))?;
+    let keys = site.read("authorized");
+    let ssh = format!("ssh -o ConnectTimeout=6 root@{name} echo in");
+    for form in [first_form, second_form] {
+        stage.write_ssh_config(&form(&lines))?;
+        std::fs::write(site.path("authorized"), &keys)?;
+        let output = stage.user(&ssh)?;
+        let said = (output.stdout.as_slice(), output.stderr.as_slice());
+        site.require(said == (b"in\n", b""), || format!("{output:?}"))?;
+        stage.close(name)?;
+        let elsewhere = format!("from=\"192.0.2.1\" {keys}");
+        for (keys, why) in [
+            (
+                elsewhere.as_str(),
+                "knock: ssh refused for 10.77.0.1: the key may not be used from this address; key SHA256:",
+            ),
+            ("", "knock: no answer from udp 10.77.0.2:51443: "),
+        ] {
+            std::fs::write(site.path("authorized"), keys)?;
+            let output = stage.user(&ssh)?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            let told = output.status.code() == Some(255) && said.starts_with(why);
+            site.require(told, || format!("{output:?}"))?;
+            stage.is_shut()?;
         }
     }
     Ok(())
