@@ -183,10 +183,8 @@ impl Net {
     pub(crate) fn ask(&self, from: &str, sealed: &(Vec<u8>, Pending)) -> Outcome<Reply> {
         let (datagram, pending) = sealed;
         let socket = self.socket(from)?;
-        // Behind a flood, without optimization.
-        socket.set_read_timeout(Some(DOUBT * 10))?;
         send(&socket, from, datagram)?;
-        let answer = receive(&socket)?.ok_or_else(|| format!("no answer\n{}", self.log()))?;
+        let answer = answer(&socket)?.ok_or_else(|| format!("no answer\n{}", self.log()))?;
         Ok(pending.open(&answer)?)
     }
 }
@@ -195,6 +193,14 @@ pub(crate) fn send(socket: &UdpSocket, from: &str, datagram: &[u8]) -> Outcome {
     let to = if from == CLIENT_6 { SERVER_6 } else { SERVER };
     socket.send_to(datagram, (to, 51_443))?;
     Ok(())
+}
+
+/// What should come: also behind a flood, and without optimization.
+pub(crate) fn answer(socket: &UdpSocket) -> Outcome<Option<Vec<u8>>> {
+    socket.set_read_timeout(Some(DOUBT * 10))?;
+    let answer = receive(socket);
+    socket.set_read_timeout(Some(DOUBT))?;
+    answer
 }
 
 /// What comes, from the port that was knocked at.

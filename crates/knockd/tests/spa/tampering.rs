@@ -7,7 +7,7 @@ use knockd::lab::Process;
 use rustix::process::Signal;
 
 use crate::keys::Desk;
-use crate::net::{CLIENT, Net, OTHER, SERVER, Wish, alice, opened, receive, send};
+use crate::net::{CLIENT, Net, OTHER, SERVER, Wish, alice, answer, opened, receive, send};
 use crate::{Case, Outcome};
 
 pub(crate) const CASES: &[Case] = &[
@@ -129,11 +129,15 @@ impl Race {
         })
     }
 
-    /// The thief's comes first; what each of them gets.
-    fn run(&self, datagram: &[u8]) -> Outcome<[Option<Vec<u8>>; 2]> {
+    /// The thief's comes first.
+    fn run(&self, datagram: &[u8]) -> Outcome {
         send(&self.thief, OTHER, datagram)?;
-        send(&self.sender, CLIENT, datagram)?;
-        Ok([receive(&self.thief)?, receive(&self.sender)?])
+        send(&self.sender, CLIENT, datagram)
+    }
+
+    /// What the sender is told.
+    fn told(&self, pending: &Pending) -> Outcome<Reply> {
+        Ok(pending.open(&answer(&self.sender)?.ok_or("no answer")?)?)
     }
 
     fn reach(&self) -> Outcome<[bool; 2]> {
@@ -142,18 +146,15 @@ impl Race {
     }
 }
 
-fn read(pending: &Pending, answer: Option<Vec<u8>>) -> Outcome<Reply> {
-    Ok(pending.open(&answer.ok_or("no answer")?)?)
-}
-
 /// What `docs/spa-protocol.md` says of packets that are bound to no address. The thief is in the
 /// log, and the sender gets in with the next packet.
 fn unbound() -> Outcome {
     let race = Race::new("")?;
     let (datagram, pending) = wish().seal(&race.profile)?;
-    let [thief, sender] = race.run(&datagram)?;
-    opened(&read(&pending, thief)?)?;
-    assert_eq!(sender, None);
+    race.run(&datagram)?;
+    let stolen = answer(&race.thief)?.ok_or("no answer")?;
+    opened(&pending.open(&stolen)?)?;
+    assert_eq!(receive(&race.sender)?, None);
     assert_eq!(race.reach()?, [true, false]);
     race.net
         .await_log("10.77.0.1: ssh: refused: the request was seen before: SHA256:")?;
@@ -170,17 +171,15 @@ fn claimed() -> Outcome {
     };
     for round in 0..20 {
         let (datagram, pending) = claims.seal(&race.profile)?;
-        let (thief, sender) = if round % 2 == 0 {
-            let [thief, sender] = race.run(&datagram)?;
-            (thief, sender)
+        if round % 2 == 0 {
+            race.run(&datagram)?;
         } else {
             send(&race.sender, CLIENT, &datagram)?;
             send(&race.thief, OTHER, &datagram)?;
-            (receive(&race.thief)?, receive(&race.sender)?)
-        };
-        opened(&read(&pending, sender)?)?;
+        }
+        opened(&race.told(&pending)?)?;
         // He gets nothing, or what he cannot read.
-        if let Some(thief) = thief {
+        if let Some(thief) = receive(&race.thief)? {
             let outcome = pending.open(&thief)?.outcome;
             assert_eq!(outcome, Answer::Refused(Refusal::AddressMismatch));
         }
@@ -194,17 +193,18 @@ fn claimed() -> Outcome {
 fn confirmed() -> Outcome {
     let race = Race::new("confirm = yes\n")?;
     let (datagram, pending) = wish().seal(&race.profile)?;
-    let [thief, sender] = race.run(&datagram)?;
-    let reply = read(&pending, sender)?;
-    let stolen = read(&pending, thief)?;
+    race.run(&datagram)?;
+    let reply = race.told(&pending)?;
+    let stolen = answer(&race.thief)?.ok_or("no answer")?;
+    let stolen = pending.open(&stolen)?;
     assert!(matches!(stolen.outcome, Answer::Confirm(_)), "{stolen:?}");
     assert_eq!(stolen.seen.to_string(), OTHER);
     assert_eq!(race.reach()?, [false, false]);
     let confirmed = pending.confirm(&reply, &mut knockd::spa::SystemRng);
     let (datagram, pending) = confirmed.ok_or("no question")?;
-    let [thief, sender] = race.run(&datagram)?;
-    opened(&read(&pending, sender)?)?;
-    if let Some(thief) = thief {
+    race.run(&datagram)?;
+    opened(&race.told(&pending)?)?;
+    if let Some(thief) = receive(&race.thief)? {
         let outcome = pending.open(&thief)?.outcome;
         assert_eq!(outcome, Answer::Refused(Refusal::AddressMismatch));
     }
