@@ -3,7 +3,7 @@
 
 mod stage;
 
-use self::stage::{NAMES, NEEDS, OPEN_PORT, Stage};
+use self::stage::{NAMES, NEEDS, OPEN_PORT, PUBLIC, Stage};
 use super::{Programs, Scenario};
 use crate::Result;
 
@@ -33,6 +33,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "sealed: ssh, scp, rsync and git knock by `ProxyCommand` of `knock ssh-config`",
             &needs,
             proxy_command,
+        )
+        .for_root(),
+        Scenario::new(
+            "sealed: a door that wants addresses confirmed, from a private and from a public one",
+            &NEEDS,
+            confirmed,
         )
         .for_root(),
         Scenario::new(
@@ -172,6 +178,28 @@ fn with_lines(programs: &Programs, choose: fn(&str) -> String) -> Result<()> {
             stage.others_are_kept_out()?;
             stage.close(name)?;
         }
+    }
+    Ok(())
+}
+
+/// A public address is named in the packet, so that it is no question; of another the server asks
+/// whether it is right.
+fn confirmed(programs: &Programs) -> Result<()> {
+    let stage = Stage::with(programs, "\tconfirm = yes\n")?;
+    let connect = "knock connect %h %p";
+    for (name, packets) in [("four.example", 2), ("six.example", 2), (PUBLIC.0, 1)] {
+        stage.enroll(name)?;
+        stage.has_counted()?;
+        stage.asks()?;
+        stage.must(&format!(
+            "ssh -o ProxyCommand=\"{connect}\" root@{name} true"
+        ))?;
+        let (syns, asks) = (stage.syns()?, stage.asks()?);
+        stage.site.require((syns, asks) == (1, packets), || {
+            format!("{name}: {syns} SYNs, {asks} sealed packets")
+        })?;
+        stage.others_are_kept_out()?;
+        stage.close(name)?;
     }
     Ok(())
 }

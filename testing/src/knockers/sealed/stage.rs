@@ -49,8 +49,11 @@ pub(super) const NAMES: [(&str, &[&str]); 3] = [
 const SERVER: &str = "10.77.0.2";
 const SERVER_6: &str = "fd77::2";
 
+/// The server at an address that is not private, as the client then has one too.
+pub(super) const PUBLIC: (&str, &[&str]) = ("public.example", &["203.0.113.2"]);
+
 /// Addresses of the client: those it connects from by itself, and others.
-const OWN: [&str; 2] = ["10.77.0.1", "fd77::1"];
+const OWN: [&str; 3] = ["10.77.0.1", "fd77::1", "203.0.113.1"];
 const OTHERS: [&str; 2] = ["10.77.0.9", "fd77::9"];
 
 /// The door can be opened by a sequence as well: that is how the user enrols.
@@ -67,12 +70,14 @@ journal = {dir}/journal
 	ttl_max = 10m
 ";
 
-/// Each SYN that the client sends to the guarded port.
+/// Each SYN that the client sends to the guarded port, and each sealed packet.
 const EYE: &str = "table inet eye {
 	counter syns { }
+	counter asks { }
 	chain out {
 		type filter hook output priority 0;
 		tcp dport 22 tcp flags & (syn | ack) == syn counter name syns
+		udp dport 51443 counter name asks
 	}
 }
 ";
@@ -97,7 +102,18 @@ pub(super) struct Stage {
 impl Stage {
     /// The daemon runs, the gate is up, and nobody is let in; the user has enrolled nowhere.
     pub(super) fn new(programs: &Programs) -> Result<Self> {
+        Self::with(programs, "")
+    }
+
+    /// The same, with more keys of the door.
+    pub(super) fn with(programs: &Programs, more: &str) -> Result<Self> {
         let network = Network::new(Medium::Ethernet)?;
+        network
+            .client
+            .add_address(CLIENT_INTERFACE, "203.0.113.1/24")?;
+        network
+            .server
+            .add_address(SERVER_INTERFACE, "203.0.113.2/24")?;
         // Addresses that nothing is sent from unless it is asked for.
         for address in OTHERS {
             let length = if address.contains(':') { 64 } else { 24 };
@@ -107,7 +123,12 @@ impl Stage {
                 return Err(format!("`{as_spare}` failed").into());
             }
         }
-        let mut site = Site::prepare(network, SERVER_INTERFACE, &programs.knockd, DOOR)?;
+        let mut site = Site::prepare(
+            network,
+            SERVER_INTERFACE,
+            &programs.knockd,
+            &format!("{DOOR}{more}"),
+        )?;
         furnish(&site, programs)?;
         let path = format!("PATH={}:/usr/sbin:/usr/bin:/sbin:/bin", bin(&site));
         let sshd = Sshd::start_by(
@@ -188,7 +209,7 @@ impl Stage {
 
     /// Nobody reaches the port: not the user, nor anybody else.
     pub(super) fn is_shut(&self) -> Result<()> {
-        self.keeps_out(&[OWN, OTHERS].concat())
+        self.keeps_out(&[&OWN[..], &OTHERS].concat())
     }
 
     /// Whoever has not knocked does not reach the port.
@@ -241,7 +262,18 @@ impl Stage {
 
     /// How many SYNs the client has sent to the guarded port since this was asked last.
     pub(super) fn syns(&self) -> Result<u64> {
-        let output = self.site.client("nft reset counter inet eye syns")?;
+        self.count("syns")
+    }
+
+    /// How many sealed packets the client has sent since this was asked last.
+    pub(super) fn asks(&self) -> Result<u64> {
+        self.count("asks")
+    }
+
+    fn count(&self, counter: &str) -> Result<u64> {
+        let output = self
+            .site
+            .client(&format!("nft reset counter inet eye {counter}"))?;
         let text = String::from_utf8(output.stdout)?;
         let mut words = text.split_whitespace();
         words.find(|word| *word == "packets");
@@ -288,7 +320,7 @@ fn furnish(site: &Site, programs: &Programs) -> Result<()> {
     );
     fs::write(site.path("bin/knockctl"), knockctl)?;
     fs::set_permissions(site.path("bin/knockctl"), fs::Permissions::from_mode(0o755))?;
-    let hosts = NAMES.iter().flat_map(|(name, addresses)| {
+    let hosts = NAMES.iter().chain([&PUBLIC]).flat_map(|(name, addresses)| {
         let line = move |address: &&str| format!("{address} {name}\n");
         addresses.iter().map(line)
     });
