@@ -3,6 +3,7 @@
 //! A code is 80 random bits, written as sixteen characters of Crockford's base 32 in groups of
 //! four. The server stores a keyed hash of each, never the code.
 
+use alloc::vec::Vec;
 use core::fmt;
 
 use hpke::rand_core::CryptoRng;
@@ -59,6 +60,18 @@ impl Code {
         Some(Self(Zeroizing::new(code)))
     }
 
+    /// The code of these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 10]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Its bytes, secret until it is spent.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 10] {
+        &self.0
+    }
+
     /// What is stored of it.
     #[must_use]
     pub fn hash(&self, salt: &CodeSalt) -> CodeHash {
@@ -109,10 +122,15 @@ fn value(c: u8) -> Option<u8> {
 pub struct CodeSalt(pub [u8; 32]);
 
 /// What is stored of a code.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+#[derive(Copy, Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct CodeHash(pub [u8; 32]);
 
 impl CodeHash {
+    fn mark(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// The most codes of one machine: what a lookup may cost.
     pub const MAX: usize = 64;
 
@@ -130,6 +148,37 @@ impl CodeHash {
         bool::from(found)
             .then(|| usize::try_from(place).ok())
             .flatten()
+    }
+}
+
+/// What the listener knows of the codes: enough to leave aside what is none, so that guesses cost
+/// a hash each and take nothing from who has a code; not enough to make one.
+///
+/// A code has to be found among 2^80 for its mark, as for its hash.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sieve {
+    /// The key of the hashes.
+    pub salt: CodeSalt,
+    /// Of each code the first eight bytes of its hash, at most [`CodeHash::MAX`].
+    pub marks: Vec<u64>,
+}
+
+impl Sieve {
+    /// For the codes with these hashes.
+    #[must_use]
+    pub fn new<'a>(salt: &CodeSalt, hashes: impl IntoIterator<Item = &'a CodeHash>) -> Self {
+        let marks = hashes.into_iter().take(CodeHash::MAX).map(CodeHash::mark);
+        Self {
+            salt: salt.clone(),
+            marks: marks.collect(),
+        }
+    }
+
+    /// Whether this may be one of them. Of what is none, one in 2^58 may be.
+    #[must_use]
+    pub fn may_be(&self, code: &Code) -> bool {
+        let mark = code.hash(&self.salt).mark();
+        self.marks.contains(&mark)
     }
 }
 
@@ -180,5 +229,21 @@ mod tests {
         }
         assert_eq!(Code::generate(&mut rng).hash(&salt).find(&stored), None);
         assert_eq!(codes[0].hash(&CodeSalt([4; 32])).find(&stored), None);
+    }
+
+    #[test]
+    fn the_sieve_lets_its_codes_through_and_no_other() {
+        let mut rng = TestRng::new(3);
+        let salt = CodeSalt([9; 32]);
+        let codes: Vec<_> = (0..64).map(|_| Code::generate(&mut rng)).collect();
+        let hashes: Vec<_> = codes.iter().map(|code| code.hash(&salt)).collect();
+        let sieve = Sieve::new(&salt, &hashes);
+        for code in &codes {
+            let typed = Code::from_bytes(*code.expose());
+            assert!(sieve.may_be(&typed));
+            assert!(!sieve.may_be(&Code::generate(&mut rng)));
+        }
+        let left = Sieve::new(&salt, hashes.iter().skip(1));
+        assert!(!left.may_be(&codes[0]) && left.may_be(&codes[1]));
     }
 }
