@@ -18,6 +18,6 @@ pub use descriptors::close_inherited_on_exec;
 pub use fetch::fetch;
 pub use frames::{Frame, Frames, PACKET_OUTGOING};
 pub use landlock::landlock_version;
-pub use ring::{Error, Ring, RingSocket, Size, Statistics};
+pub use ring::{Error, Ring, RingSocket, Size, SpareSocket, Statistics};
 pub use socket::attach_filter;
 pub use turns::take_turns;

@@ -81,22 +81,49 @@ pub struct RingSocket {
     socket: OwnedFd,
 }
 
+/// A packet socket that has no ring yet, receives nothing and takes no memory. To make one needs the
+/// capability `CAP_NET_RAW`; to give it a ring later, and to bind it, needs none.
+#[derive(Debug)]
+pub struct SpareSocket {
+    socket: OwnedFd,
+}
+
+impl SpareSocket {
+    /// A socket without a ring.
+    ///
+    /// # Errors
+    /// If the kernel gives no socket.
+    pub fn new() -> Result<Self, Error> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        // Protocol 0: nothing is received before `bind`, so nothing unfiltered.
+        let socket = socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, None)
+            .map_err(|errno| Error::Socket(errno.into()))?;
+        // Before Linux 4.20 it is left to the filter, which drops outgoing packets too.
+        let _known = socket::ignore_outgoing(socket.as_fd()).is_ok();
+        Ok(Self { socket })
+    }
+
+    /// The same with a ring; it receives nothing yet.
+    ///
+    /// # Errors
+    /// If there is no such size, or the kernel gives no memory.
+    pub fn with_ring(self, size: Size) -> Result<RingSocket, Error> {
+        let Self { socket } = self;
+        let request = request(size).ok_or(Error::Size(size))?;
+        socket::set_version_2(socket.as_fd()).map_err(Error::Ring)?;
+        socket::set_receive_ring(socket.as_fd(), &request).map_err(Error::Ring)?;
+        Ok(RingSocket { socket })
+    }
+}
+
 impl RingSocket {
     /// A socket that receives nothing yet.
     ///
     /// # Errors
     /// If there is no such size, or the kernel gives no socket or no memory.
     pub fn new(size: Size) -> Result<Self, Error> {
-        let request = request(size).ok_or(Error::Size(size))?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        // Protocol 0: nothing is received before `bind`, so nothing unfiltered.
-        let socket = socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, None)
-            .map_err(|errno| Error::Socket(errno.into()))?;
-        socket::set_version_2(socket.as_fd()).map_err(Error::Ring)?;
-        // Before Linux 4.20 it is left to the filter, which drops outgoing packets too.
-        let _known = socket::ignore_outgoing(socket.as_fd()).is_ok();
-        socket::set_receive_ring(socket.as_fd(), &request).map_err(Error::Ring)?;
-        Ok(Self { socket })
+        request(size).ok_or(Error::Size(size))?;
+        SpareSocket::new()?.with_ring(size)
     }
 
     /// Begins to receive packets of all protocols, from the interface with this index or, with
