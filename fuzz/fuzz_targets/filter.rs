@@ -33,6 +33,7 @@ fn hold(mut u: Unstructured<'_>) -> Result<()> {
         interfaces: u.ratio(1, 2)?.then_some(interfaces.as_slice()),
         only_ipv4: u.ratio(1, 4)?,
         spa_ports: &spa_ports,
+        codes: u.ratio(1, 2)?,
     };
     let pairs = doors.iter().map(|door| &door.trigger);
     let program = compile(pairs.zip(sequences.iter().map(Option::as_ref)), &scope);
@@ -68,7 +69,8 @@ fn hold(mut u: Unstructured<'_>) -> Result<()> {
         });
         assert!(passes || !could_count, "{packet:?}");
         let could_be_sealed = spa_ports.contains(&packet.destination_port)
-            && payload(metadata.ether_type, bytes).is_ok_and(|p| Spa::fits(p.len()));
+            && payload(metadata.ether_type, bytes)
+                .is_ok_and(|p| Spa::fits(p.len()) || scope.codes && Spa::fits_code(p.len()));
         assert!(passes || !could_be_sealed, "{packet:?}");
     }
     Ok(())

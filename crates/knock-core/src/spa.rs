@@ -35,6 +35,12 @@ impl Spa {
     /// packet that every link of IPv6 carries (RFC 8200, 5: 1,280 bytes).
     pub const MAX: u16 = 1_200;
 
+    /// The shortest payload of a code on paper, in bytes: sixteen characters.
+    pub const CODE_MIN: u16 = 16;
+
+    /// The longest: with three hyphens and the end of a line.
+    pub const CODE_MAX: u16 = 21;
+
     /// Where sealed packets arrive if nothing is said.
     pub const PORT: u16 = 51_443;
 
@@ -60,6 +66,12 @@ impl Spa {
     #[must_use]
     pub fn fits(bytes: usize) -> bool {
         (usize::from(Self::MIN)..=usize::from(Self::MAX)).contains(&bytes)
+    }
+
+    /// Whether a payload of so many bytes can be a code on paper.
+    #[must_use]
+    pub fn fits_code(bytes: usize) -> bool {
+        (usize::from(Self::CODE_MIN)..=usize::from(Self::CODE_MAX)).contains(&bytes)
     }
 }
 

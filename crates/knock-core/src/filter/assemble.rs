@@ -66,12 +66,14 @@ pub(super) struct Plan<'a> {
     pub(super) udp: &'a [Span],
     /// UDP ports, none of them in `udp`, of which only datagrams as long as a sealed packet pass.
     pub(super) sealed: &'a [u32],
+    /// Whether datagrams as long as a code on paper pass there too.
+    pub(super) codes: bool,
 }
 
 /// The program, as long as it gets.
 pub(super) fn program(plan: &Plan<'_>) -> Vec<Instruction> {
     let mut asm = Assembler::default();
-    let sealed = asm.sealed(plan.sealed);
+    let sealed = asm.sealed(plan.sealed, plan.codes);
     let udp = asm.search_in(plan.udp);
     let tcp = asm.search_in(plan.tcp);
     let tcp = asm.port(tcp);
@@ -125,20 +127,31 @@ impl Assembler {
         }
     }
 
-    /// Accepts a UDP datagram that is as long as a sealed packet, and all of which is there, if
-    /// there are `ports` for such.
-    fn sealed(&mut self, ports: &[u32]) -> Target {
+    /// Accepts a UDP datagram that is as long as a sealed packet, or as a code if there are
+    /// `codes`, and all of which is there, if there are `ports` for such.
+    fn sealed(&mut self, ports: &[u32], codes: bool) -> Target {
         if ports.is_empty() {
             return Target::Drop;
         }
-        let [shortest, longest] = [Spa::MIN, Spa::MAX].map(|payload| u32::from(payload) + 8);
-        let next = self.branch(op::JGE_X, 0, Target::Accept, Target::Drop);
-        let next = self.load(op::LD_W_LEN, 0, next);
-        let next = self.load(op::TAX, 0, next);
-        let next = self.load(op::ADD_X, 0, next);
-        let next = self.branch(op::JGT, longest, Target::Drop, next);
-        let next = self.branch(op::JGE, shortest, next, Target::Drop);
+        let whole = self.branch(op::JGE_X, 0, Target::Accept, Target::Drop);
+        let whole = self.load(op::LD_W_LEN, 0, whole);
+        let whole = self.load(op::TAX, 0, whole);
+        let whole = self.load(op::ADD_X, 0, whole);
+        let shorter = if codes {
+            self.as_long(Spa::CODE_MIN, Spa::CODE_MAX, whole, Target::Drop)
+        } else {
+            Target::Drop
+        };
+        let next = self.as_long(Spa::MIN, Spa::MAX, whole, shorter);
         self.load(op::LD_H_IND, 4, next)
+    }
+
+    /// Goes on at `next` with a payload of `shortest` to `longest` bytes, and at `shorter` with less;
+    /// the accumulator holds the length of the UDP datagram.
+    fn as_long(&mut self, shortest: u16, longest: u16, next: Target, shorter: Target) -> Target {
+        let [shortest, longest] = [shortest, longest].map(|payload| u32::from(payload) + 8);
+        let next = self.branch(op::JGT, longest, Target::Drop, next);
+        self.branch(op::JGE, shortest, next, shorter)
     }
 
     /// Goes on at `sealed` with UDP datagrams to one of `ports`, and at `udp` with all others.

@@ -3,7 +3,7 @@
 //! Promise: whatever the engine would count passes. The reverse does not hold: addresses are
 //! checked in user space, IPv6 packets with extension headers and packets behind a VLAN tag are
 //! passed up unread, and with very many ports neighbours share a range. The same holds for sealed
-//! packets: what could be one by port and length passes, and only whole datagrams do.
+//! packets and codes: what could be one by port and length passes, and only whole datagrams do.
 
 mod assemble;
 mod interpret;
@@ -54,6 +54,8 @@ pub struct Scope<'a> {
     /// The UDP ports at which sealed packets arrive: none if no door has SPA. Of more than
     /// [`Spa::MAX_PORTS`] the rest is not heard.
     pub spa_ports: &'a [u16],
+    /// Whether datagrams as long as a code on paper pass at these ports too.
+    pub codes: bool,
 }
 
 /// The program for `doors`, each with its current sequence (`None`: a spent one-time door), for
@@ -85,6 +87,7 @@ pub fn compile<'a>(
             tcp: &tcp,
             udp: &udp,
             sealed: &sealed,
+            codes: scope.codes,
         });
         if program.len() <= MAX_INSTRUCTIONS {
             return program;

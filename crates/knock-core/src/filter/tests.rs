@@ -53,17 +53,19 @@ fn could_count(doors: &[Trigger], packet: &Packet) -> bool {
     })
 }
 
-/// Whether it is a datagram to one of `ports` that is as long as a sealed packet.
-fn could_be_sealed(ports: &[u16], ether_type: u16, bytes: &[u8]) -> bool {
+/// Whether it is a datagram to one of `ports` that is as long as a sealed packet, or as a code where
+/// there are `codes`.
+fn could_be_sealed(ports: &[u16], codes: bool, ether_type: u16, bytes: &[u8]) -> bool {
+    let fits = |bytes| Spa::fits(bytes) || codes && Spa::fits_code(bytes);
     let to_port = Packet::from_ether_type(ether_type, bytes)
         .is_ok_and(|packet| ports.contains(&packet.destination_port));
-    to_port && payload(ether_type, bytes).is_ok_and(|payload| Spa::fits(payload.len()))
+    to_port && payload(ether_type, bytes).is_ok_and(|payload| fits(payload.len()))
 }
 
 /// Payloads, many of them as long as a sealed packet, or nearly so.
 fn payloads() -> impl Strategy<Value = Vec<u8>> {
     let length = prop_oneof![
-        0..20_usize,
+        0..26_usize,
         60..68_usize,
         1_196..1_204_usize,
         60..1_210_usize
@@ -136,7 +138,7 @@ fn what_a_door_could_count_is_never_dropped(
     cut in any::<Index>(),
     cuts in prop::bool::weighted(0.2),
     tagged in any::<bool>(),
-    only_ipv4 in any::<bool>(),
+    (only_ipv4, codes) in any::<(bool, bool)>(),
     interfaces in prop::option::of(many(1..6_u32, 0..4)),
     mut metadata in metadata(),
 ) {
@@ -154,13 +156,14 @@ fn what_a_door_could_count_is_never_dropped(
         bytes.splice(..0, [0, 7, high, low]);
         metadata.ether_type = 0x8100;
     }
-    let scope = Scope { interfaces: interfaces.as_deref(), only_ipv4, spa_ports: &spa_ports };
+    let interfaces = interfaces.as_deref();
+    let scope = Scope { interfaces, only_ipv4, spa_ports: &spa_ports, codes };
     let passed = passes(&program(&doors, &scope), &bytes, metadata);
     let in_scope = metadata.packet_type != 4
-        && interfaces.as_ref().is_none_or(|list| list.contains(&metadata.interface));
+        && interfaces.is_none_or(|list| list.contains(&metadata.interface));
     match Packet::from_ether_type(metadata.ether_type, &bytes) {
         Ok(packet) if in_scope && !(only_ipv4 && packet.source.is_ipv6()) => {
-            let sealed = could_be_sealed(&spa_ports, metadata.ether_type, &bytes);
+            let sealed = could_be_sealed(&spa_ports, codes, metadata.ether_type, &bytes);
             prop_assert!(passed || !could_count(&doors, &packet) && !sealed);
         }
         _ => prop_assert!(in_scope || !passed),
@@ -208,6 +211,7 @@ fn one_door_lets_through_its_ports_with_its_flags_and_nothing_else(
 fn sealed_packets_pass_at_their_ports_and_nothing_else_does_there(
     knocked in prop::option::of((many(step(), 1..6), flag_match())),
     spa_ports in many(7000_u16..7012, 1..6),
+    codes in any::<bool>(),
     built in carrying(7000_u16..7012, payloads()),
     padding in many(any::<u8>(), 0..9),
     cut in prop::option::weighted(0.2, any::<Index>()),
@@ -227,11 +231,11 @@ fn sealed_packets_pass_at_their_ports_and_nothing_else_does_there(
         bytes.truncate(start + 8 + cut.index(built.payload.len() + 1));
     }
     let metadata = Metadata { ether_type: built.ether_type(), ..TO_HOST };
-    let scope = Scope { spa_ports: &spa_ports, ..Scope::default() };
+    let scope = Scope { spa_ports: &spa_ports, codes, ..Scope::default() };
     let passed = passes(&program(&doors, &scope), &bytes, metadata);
     let packet = Packet::from_ether_type(metadata.ether_type, &bytes);
     let counts = packet.is_ok_and(|packet| could_count(&doors, &packet));
-    let sealed = could_be_sealed(&spa_ports, metadata.ether_type, &bytes);
+    let sealed = could_be_sealed(&spa_ports, codes, metadata.ether_type, &bytes);
     prop_assert_eq!(passed, unread(&bytes) || counts || sealed);
 }
 
