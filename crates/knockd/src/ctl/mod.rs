@@ -5,6 +5,7 @@
 
 pub mod arm;
 pub mod check;
+pub mod codes;
 pub mod doctor;
 pub mod gate;
 pub mod keys;
@@ -44,6 +45,8 @@ enum Command {
     Arm(arm::Options),
     /// Make, replace or show the keys of sealed packets
     Keys(keys::Options),
+    /// Make, list or revoke codes on paper, for when nothing else works
+    Codes(codes::Options),
     /// Print what a client must know to send sealed packets: a secret
     Profile(profile::Options),
     /// Show what each process of the running daemon may do, and what is amiss
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Gate(options) => gate::run(&options),
         Command::Arm(options) => arm::run(&options),
         Command::Keys(options) => keys::run(&options),
+        Command::Codes(options) => codes::run(&options),
         Command::Profile(options) => profile::run(&options),
         Command::Doctor(options) => doctor::run(&options),
     }

@@ -5,6 +5,7 @@
 
 mod alarm;
 mod background;
+mod codes;
 mod confinement;
 mod gatekeeper;
 mod one_time;

@@ -91,12 +91,10 @@ impl Daemon {
         let doors = Arc::clone(self.doors.now());
         let attempts = self.settings.max_attempts;
         let spa_ports = self.settings.spa_ports.clone();
-        if !spa_ports.is_empty() && !self.side.has_room_for_sealed() {
-            let text = "sealed packets are not heard before the daemon is restarted";
-            self.scribe.note(Level::Warning, "reload", text);
-        }
-        self.side.set_doors(doors, sequences, attempts, spa_ports);
         self.side.set_site(self.sealed.as_ref().map(Sealed::site));
+        let codes = self.sealed.as_ref().and_then(|sealed| sealed.paper.sieve());
+        self.side.set_codes(codes);
+        self.side.set_doors(doors, sequences, attempts, spa_ports);
         let names = self.settings.interfaces.names.clone();
         self.side.set_interfaces(names);
     }
@@ -109,10 +107,7 @@ impl Daemon {
     ) -> Result<(), sealed::Failure> {
         let lines = if let Some(sealed) = &mut self.sealed {
             sealed.reload(settings, doors)?
-        } else if !settings.spa_ports.is_empty() && !self.side.has_room_for_sealed() {
-            // The capability for answers is gone too.
-            Vec::new()
-        } else if let Some((sealed, lines)) = Sealed::open(settings, doors)? {
+        } else if let Some((sealed, lines)) = Sealed::open(settings, doors, &mut self.reserve)? {
             self.sealed = Some(sealed);
             lines
         } else {

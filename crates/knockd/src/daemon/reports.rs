@@ -77,6 +77,7 @@ impl Daemon {
                 );
                 return self.scribe.note(Level::Warning, "dropped", text);
             }
+            ReportKind::Code(code) => return self.handle_code(code, report.source),
             _ => {}
         }
         let door = match self.doors.check(report) {

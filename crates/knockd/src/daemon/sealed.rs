@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use knock_spa::{
     Reply, Request, Servers, UnixMillis, Unsealed, UnsealedRequest,
 };
 
+use super::codes::Paper;
 use super::serve::Daemon;
 use super::settings::Settings;
 use crate::clock;
@@ -45,6 +47,7 @@ pub(super) struct Sealed {
     marks: Marks,
     cookies: CookieKey,
     answers: Answers,
+    pub(super) paper: Paper,
     granted: VecDeque<(KeyId, UnixMillis, IpAddr)>,
     counts: Counts,
 }
@@ -85,10 +88,12 @@ fn now_millis() -> UnixMillis {
 }
 
 impl Sealed {
-    /// Gets hold of all that is needed for `doors`; `None` if sealed packets open none of them.
+    /// Gets hold of all that is needed for `doors`; `None` if sealed packets open none of them. Takes
+    /// what is to answer with from `reserve`, if it is there.
     pub(super) fn open(
         settings: &Settings,
         doors: &[Door],
+        reserve: &mut Option<Answers>,
     ) -> Result<Option<(Self, Vec<Line>)>, Failure> {
         if doors.iter().all(|door| door.spa.is_none()) {
             return Ok(None);
@@ -97,7 +102,10 @@ impl Sealed {
         let (store, new) = Store::load_or_make(folder).map_err(Failure::Store)?;
         let marks = Marks::open(folder, settings.spa_window, now_millis());
         let (marks, lost) = marks.map_err(|error| Failure::Marks(folder.clone(), error))?;
-        let answers = Answers::open().map_err(Failure::Answers)?;
+        let answers = match reserve.take() {
+            Some(answers) => answers,
+            None => Answers::open().map_err(Failure::Answers)?,
+        };
         let (people, mut lines) = People::new(doors);
         if new {
             let text = format!("new keys of this site are in {}", folder.display());
@@ -107,6 +115,8 @@ impl Sealed {
             let text = "what was accepted before could not be read: nothing from before now is";
             lines.push(Line::new(Level::Warning, "keys", text));
         }
+        let mut paper = Paper::default();
+        let lines_of_codes = paper.open(folder);
         let sealed = Self {
             folder: folder.clone(),
             servers: store.servers(),
@@ -115,10 +125,12 @@ impl Sealed {
             marks,
             cookies: CookieKey::generate(&mut SystemRng),
             answers,
+            paper,
             granted: VecDeque::new(),
             counts: Counts::default(),
         };
         lines.push(sealed.hello());
+        lines.extend(lines_of_codes);
         Ok(Some((sealed, lines)))
     }
 
@@ -142,6 +154,7 @@ impl Sealed {
         self.people = people;
         self.cookies = CookieKey::generate(&mut SystemRng);
         lines.push(self.hello());
+        lines.extend(self.paper.open(folder));
         Ok(lines)
     }
 
@@ -368,7 +381,7 @@ impl Daemon {
         who: &str,
         now: Timestamp,
     ) -> Outcome {
-        let time = time_of(door, request);
+        let time = time_of(door, request.open_for);
         let until = closes_by_itself(door, source)
             .then(|| now_millis().0.saturating_add(millis(time)))
             .map(UnixMillis);
@@ -404,7 +417,13 @@ impl Daemon {
     }
 
     /// Opens the door, the gate first. Whether all that was to be opened is.
-    fn open_sealed(&mut self, door: &DoorRef, source: IpAddr, how: &str, now: Timestamp) -> bool {
+    pub(super) fn open_sealed(
+        &mut self,
+        door: &DoorRef,
+        source: IpAddr,
+        how: &str,
+        now: Timestamp,
+    ) -> bool {
         if let Some(gatekeeper) = &mut self.gatekeeper
             && let Some(opened) = gatekeeper.handle_opening(door, source, now)
         {
@@ -418,16 +437,20 @@ impl Daemon {
         }
         let (_, refused) = self.keeper.losses();
         self.keeper.handle_sealed(door, source, how, now);
+        if let Some(closing) = &door.action.close {
+            let why = format!("closed by {}", door.name);
+            self.take_back_for(closing, door, source, &why, now);
+        }
         self.perform();
         self.keeper.losses().1 == refused
     }
 }
 
 /// For how long the door is opened: as it was asked for, within the door's bounds.
-fn time_of(door: &Door, request: &Request) -> Duration {
+pub(super) fn time_of(door: &Door, asked: Option<NonZeroU32>) -> Duration {
     let native = door.action.native.as_ref();
     let own = native.map_or(door.action.cmd_timeout, |native| native.open_for);
-    let Some(asked) = request.open_for else {
+    let Some(asked) = asked else {
         return own;
     };
     let most = door.spa.as_ref().and_then(|spa| spa.ttl_max);
@@ -456,11 +479,9 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// The files that are read and written besides those of people.
-pub(super) fn files(folder: &Path) -> [PathBuf; 2] {
-    [
-        folder.join(crate::spa::store::FILE),
-        folder.join(crate::spa::marks::FILE),
-    ]
+pub(super) fn files(folder: &Path) -> [PathBuf; 4] {
+    use crate::spa::{codes, marks, store};
+    [store::FILE, marks::FILE, codes::FILE, codes::SPENT_FILE].map(|file| folder.join(file))
 }
 
 impl std::fmt::Display for Failure {

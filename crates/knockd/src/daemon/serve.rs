@@ -36,6 +36,7 @@ use crate::keeper::{Action, End, Generations, JobId, Keeper, Limits, Record};
 use crate::listen::{self, DefaultInterface, PacketSide, Setup};
 use crate::log::{Level, Line};
 use crate::sandbox::{Layer, State};
+use crate::spa::answer::Answers;
 use crate::turns;
 
 /// At a stop, how long commands are waited for that no stop command follows: they go on without
@@ -65,6 +66,9 @@ pub(super) struct Daemon {
     pub(super) gatekeeper: Option<Gatekeeper>,
     /// Where doors are opened by sealed packets.
     pub(super) sealed: Option<Sealed>,
+    /// To answer sealed packets with, if a reload brings the first door for them: what it takes to
+    /// open it is given up.
+    pub(super) reserve: Option<Answers>,
     runner: Runner,
     pub(super) scribe: Scribe,
     signals: Signals,
@@ -101,9 +105,11 @@ impl Daemon {
         let (one_time, lines) = OneTimeDoors::open(&doors, &settings.folder)?;
         let doors = Generations::new(doors);
         let chosen = Chosen::new(&settings)?;
-        let (sealed, lines_of_keys) = Sealed::open(&settings, doors.now())?.unzip();
+        let mut reserve = Answers::open().ok();
+        let (sealed, lines_of_keys) = Sealed::open(&settings, doors.now(), &mut reserve)?.unzip();
         let side = PacketSide::start(Setup {
             site: sealed.as_ref().map(Sealed::site),
+            codes: sealed.as_ref().and_then(|sealed| sealed.paper.sieve()),
             doors: Arc::clone(doors.now()),
             sequences: one_time.sequences(),
             max_attempts: settings.max_attempts,
@@ -137,6 +143,7 @@ impl Daemon {
             owing: Owing::default(),
             gatekeeper: None,
             sealed,
+            reserve,
             alarm: Alarm::new().map_err(|error| Failure::System("have a timer", error))?,
             settings,
             doors,
@@ -204,6 +211,7 @@ impl Daemon {
             }
             self.handle_signals();
             self.handle_side();
+            self.follow_codes();
             if let Some(gatekeeper) = &mut self.gatekeeper {
                 gatekeeper.handle_readable(listen::now());
             }
@@ -235,7 +243,9 @@ impl Daemon {
         self.alarm.set(due.into_iter().flatten().min())?;
         let own = [self.signals.get_read().as_fd(), self.alarm.as_fd()];
         let gate = self.gatekeeper.iter().flat_map(Gatekeeper::fds);
-        let sources = own.into_iter().chain(self.scribe.fd()).chain(gate);
+        let codes = self.sealed.as_ref().and_then(|sealed| sealed.paper.fd());
+        let sources = own.into_iter().chain(self.scribe.fd());
+        let sources = sources.chain(codes).chain(gate);
         let mut fds: Vec<_> = sources
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .chain(self.side.poll_fds())

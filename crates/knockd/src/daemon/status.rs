@@ -55,6 +55,15 @@ pub(super) fn lines(
             sealed.status()
         )
     }));
+    lines.extend(sealed.map(|sealed| {
+        let of = &counters.sealed;
+        format!(
+            "status: codes on paper: {}, {} unknown, {} over a limit",
+            sealed.paper.status(),
+            of.codes_unknown,
+            of.codes_limited
+        )
+    }));
     lines.extend(gatekeeper.map(|gatekeeper| format!("status: gate: {}", gatekeeper.status())));
     lines
 }

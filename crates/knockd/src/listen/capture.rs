@@ -26,6 +26,8 @@ pub(super) struct Capture {
     sequences: BTreeMap<DoorId, Sequence>,
     /// Where sealed packets arrive.
     spa_ports: Vec<u16>,
+    /// Whether there are codes on paper, which arrive there too.
+    codes: bool,
     /// What is in force.
     program: Vec<Instruction>,
 }
@@ -38,6 +40,7 @@ impl Capture {
             doors: Arc::new([]),
             sequences: BTreeMap::new(),
             spa_ports: Vec::new(),
+            codes: false,
             program: Vec::new(),
         }
     }
@@ -56,6 +59,10 @@ impl Capture {
         }
     }
 
+    pub(super) fn set_codes(&mut self, codes: bool) {
+        self.codes = codes;
+    }
+
     pub(super) fn set_sequence(&mut self, door: DoorId, sequence: Option<Sequence>) {
         match sequence {
             Some(sequence) => self.sequences.insert(door, sequence),
@@ -71,6 +78,7 @@ impl Capture {
             interfaces: interfaces.as_deref(),
             only_ipv4: self.only_ipv4,
             spa_ports: &self.spa_ports,
+            codes: self.codes,
         };
         let program = compile(self.wanted(), &scope);
         if program == self.program {
@@ -86,6 +94,34 @@ impl Capture {
         };
         self.program = program;
         Ok(problem)
+    }
+
+    /// Lets `socket` hear nothing, so that it can be bound before it is needed.
+    pub(super) fn prepare(&self, socket: &Arc<OwnedFd>) -> io::Result<()> {
+        put(socket, &nothing())
+    }
+
+    /// From now on `socket`, which is prepared, hears what the one before has heard; that one hears
+    /// nothing any more. As for [`Capture::attach`], what is a problem is given. After a failure nothing
+    /// has changed.
+    pub(super) fn change_to(
+        &mut self,
+        socket: Arc<OwnedFd>,
+        interfaces: &Option<Vec<u32>>,
+    ) -> io::Result<Option<Problem>> {
+        put(&self.socket, &nothing())?;
+        let (before, program) = (self.socket.clone(), self.program.clone());
+        self.socket = socket;
+        self.program.clear();
+        let attached = self.attach(interfaces);
+        if attached.is_err() {
+            self.socket = before;
+            self.program.clear();
+            if self.attach(interfaces).is_err() {
+                self.program = program;
+            }
+        }
+        attached
     }
 
     fn wanted(&self) -> impl Iterator<Item = (&knock_core::door::Trigger, Option<&Sequence>)> {
@@ -113,7 +149,16 @@ impl Capture {
     }
 
     fn put(&self, program: &[Instruction]) -> io::Result<()> {
-        let words = program.iter().map(|i| (i.code, i.jt, i.jf, i.k));
-        attach_filter(&self.socket, words)
+        put(&self.socket, program)
     }
+}
+
+fn put(socket: &OwnedFd, program: &[Instruction]) -> io::Result<()> {
+    let words = program.iter().map(|i| (i.code, i.jt, i.jf, i.k));
+    attach_filter(socket, words)
+}
+
+/// A program that drops every packet.
+fn nothing() -> Vec<Instruction> {
+    compile([], &Scope::default())
 }

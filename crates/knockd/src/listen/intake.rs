@@ -35,6 +35,7 @@ pub enum Misbehaviour {
 pub struct Intake {
     openings: Bucket,
     knocks: Bucket,
+    codes: Bucket,
     others: Bucket,
 }
 
@@ -55,6 +56,11 @@ const OPENING_PERIOD: Duration = Duration::from_micros(250);
 const KNOCKS: u32 = 4_096;
 const KNOCK_PERIOD: Duration = Duration::from_micros(125);
 
+/// Twice what its own limits let out (`listener/codes.rs`): also a listener that was taken over has no
+/// more guesses.
+const CODES: u32 = 144;
+const CODE_PERIOD: Duration = Duration::from_millis(49);
+
 /// More than all its other limits together.
 const OTHERS: u32 = 8_192;
 const OTHER_PERIOD: Duration = Duration::from_millis(1);
@@ -64,6 +70,7 @@ impl Default for Intake {
         Self {
             openings: Bucket::new(OPENINGS, OPENING_PERIOD),
             knocks: Bucket::new(KNOCKS, KNOCK_PERIOD),
+            codes: Bucket::new(CODES, CODE_PERIOD),
             others: Bucket::new(OTHERS, OTHER_PERIOD),
         }
     }
@@ -94,6 +101,7 @@ impl Intake {
         let report = Report::decode(bytes).map_err(|_| Misbehaviour::NotAReport)?;
         let bucket = match report.kind {
             ReportKind::Opening => &mut self.openings,
+            ReportKind::Code(_) => &mut self.codes,
             _ => &mut self.others,
         };
         if bucket.take(now) {
@@ -124,7 +132,7 @@ mod tests {
     use knock_core::door::DoorId;
 
     use super::*;
-    use crate::wire::Checksum;
+    use crate::wire::{Checksum, CodeBytes};
 
     fn report(kind: ReportKind) -> [u8; crate::wire::LENGTH] {
         let report = Report {
@@ -155,6 +163,7 @@ mod tests {
     fn more_than_a_listener_can_mean_is_refused() {
         let mut intake = Intake::default();
         let (opening, stage) = (report(ReportKind::Opening), report(ReportKind::Stage(1)));
+        let code = report(ReportKind::Code(CodeBytes([7; 10])));
         let mut taken = |bytes, count: usize, now| {
             (0..count)
                 .filter(|_| intake.take(bytes, now).is_ok())
@@ -166,6 +175,8 @@ mod tests {
             16_384,
             "they are counted apart"
         );
+        assert_eq!(taken(&code, 20_000, at(0)), 144);
+        assert_eq!(taken(&code, 20_000, at(490)), 10);
         assert_eq!(taken(&stage, 20_000, at(500)), 500);
         assert_eq!(taken(&opening, 20_000, at(500)), 2_000);
     }

@@ -6,7 +6,6 @@
 //! the host's interfaces and addresses.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -14,24 +13,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use knock_core::door::{Door, DoorId};
-use knock_core::engine;
 use knock_core::sequence::Sequence;
 use knock_core::time::Timestamp;
-use knock_sys::RingSocket;
+use knock_spa::code::Sieve;
+use knock_sys::{RingSocket, SpareSocket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 mod capture;
 mod child;
+mod counters;
+mod failure;
 mod intake;
 mod links;
 mod notice;
 mod recall;
 mod supervisor;
+mod usual;
 mod watch;
+mod widen;
 
 use capture::Capture;
-use links::Links;
+use failure::capture_error;
 use recall::Recall;
 use supervisor::{Manner, Supervisor};
 use watch::Watch;
@@ -41,9 +44,12 @@ use crate::sandbox::{Account, Layer, State};
 use crate::wire::{Checksum, Counter, Doors, Order, Settings, Site};
 
 pub use crate::wire::{Knock, Report, ReportKind};
+pub use counters::{Counters, SealedCounters};
+pub use failure::StartError;
 pub use intake::{Intake, Message, Misbehaviour};
 pub use knock_core::config::Sandbox;
 pub use notice::{InterfaceChange, Notice, Problem};
+pub use usual::{ANY, DefaultInterface, default_interface};
 
 /// What a packet side needs to know at its start.
 #[derive(Clone, Debug)]
@@ -54,8 +60,7 @@ pub struct Setup {
     pub sequences: Vec<(DoorId, Option<Sequence>)>,
     /// Attempts alive at once (`max_attempts`).
     pub max_attempts: u32,
-    /// The UDP ports at which sealed packets arrive ([`knock_core::config::Config::spa_ports`]). If
-    /// there are none at the start, there is no room for whole packets later.
+    /// The UDP ports at which sealed packets arrive ([`knock_core::config::Config::spa_ports`]).
     pub spa_ports: Vec<u16>,
     /// Names of interfaces, present or not; `any` for every one there is and will be.
     pub interfaces: Vec<String>,
@@ -63,6 +68,8 @@ pub struct Setup {
     pub only_ipv4: bool,
     /// What opens sealed packets.
     pub site: Option<Site>,
+    /// What may be a code on paper; `None` if there is none.
+    pub codes: Option<Sieve>,
     /// Every packet that passes the kernel's filter is reported (`-D`), within a rate limit.
     pub dump: bool,
     /// The program that is the listener when it is called so ([`crate::listener::NAME`]).
@@ -71,55 +78,6 @@ pub struct Setup {
     pub account: Option<Account>,
     /// How the listener is confined.
     pub sandbox: Sandbox,
-}
-
-/// Why packets cannot be seen.
-#[derive(Debug)]
-pub enum StartError {
-    /// The capability `CAP_NET_RAW` is missing.
-    Permission,
-    /// The packet socket or its ring could not be made.
-    Capture(io::Error),
-    /// The kernel's interfaces could not be listed or followed.
-    Links(io::Error),
-    /// Something inside the daemon could not be made.
-    Inside(io::Error),
-    /// The listener did not become ready: why, in words.
-    Listener(String),
-}
-
-/// What was counted since the start.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
-pub struct Counters {
-    /// What the engine counted.
-    pub engine: engine::Counters,
-    /// Attempts alive now.
-    pub attempts: u64,
-    /// Packets that passed the kernel's filter.
-    pub seen: u64,
-    /// Of these, packets that are no TCP or UDP packet which a door could count.
-    pub not_knocks: u64,
-    /// Packets that the kernel dropped because the ring was full.
-    pub dropped: u64,
-    /// Reports left out by the rate limit, or because the keeper was busy.
-    pub lines_left_out: u64,
-    /// Openings lost because the keeper was busy for too long.
-    pub openings_lost: u64,
-    /// What came of datagrams at ports of sealed packets.
-    pub sealed: SealedCounters,
-}
-
-/// What came of datagrams at ports of sealed packets.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
-pub struct SealedCounters {
-    /// Without a good tag.
-    pub junk: u64,
-    /// With a good tag, and left out by a limit.
-    pub limited: u64,
-    /// With a good tag, and of no use.
-    pub broken: u64,
-    /// Opened, and looked at by the keeper.
-    pub opened: u64,
 }
 
 /// See the [module](self).
@@ -131,6 +89,9 @@ pub struct PacketSide {
     settings: Settings,
     doors: Doors,
     site: Option<Site>,
+    codes: Option<Sieve>,
+    /// For a larger ring, if one is needed later: what it takes to make a socket is given up.
+    spare: Option<SpareSocket>,
     recall: Recall,
     /// What the listener has said when it was last asked.
     counted: BTreeMap<Counter, u64>,
@@ -166,6 +127,7 @@ impl PacketSide {
             interfaces,
             only_ipv4,
             site,
+            codes,
             dump,
             program,
             account,
@@ -175,9 +137,11 @@ impl PacketSide {
         let watch = Watch::new(interfaces).map_err(StartError::Links)?;
         let wide = !spa_ports.is_empty();
         let socket = RingSocket::new(if wide { WIDE_RING } else { RING }).map_err(capture_error)?;
+        let spare = if wide { None } else { SpareSocket::new().ok() };
         let shared = Arc::new(socket.as_fd().try_clone_to_owned().map_err(inside)?);
         let mut capture = Capture::new(Arc::clone(&shared), only_ipv4);
         capture.set_doors(Arc::clone(&doors), &sequences, &spa_ports);
+        capture.set_codes(codes.is_some());
         let problem = capture
             .attach(&watch.scope())
             .map_err(StartError::Capture)?;
@@ -208,6 +172,8 @@ impl PacketSide {
                 spa_ports,
             },
             site,
+            codes,
+            spare,
             recall: Recall::default(),
             counted: BTreeMap::new(),
             counted_before: BTreeMap::new(),
@@ -290,7 +256,8 @@ impl PacketSide {
         self.note_end(Err(end));
     }
 
-    /// Replaces the doors. Attempts at doors that did not change live on.
+    /// Replaces the doors. Attempts at doors that did not change live on. If there are ports of sealed
+    /// packets for the first time, another listener follows, whose ring has room for them.
     pub fn set_doors(
         &mut self,
         doors: Arc<[Door]>,
@@ -298,6 +265,10 @@ impl PacketSide {
         max_attempts: u32,
         spa_ports: Vec<u16>,
     ) {
+        let widens = !spa_ports.is_empty() && !self.supervisor.has_wide_ring();
+        if widens && let Err(error) = self.widen() {
+            self.push_problem(Problem::NoRoom(error));
+        }
         self.recall.follow(&self.doors.doors, &doors);
         self.capture
             .set_doors(Arc::clone(&doors), &sequences, &spa_ports);
@@ -310,6 +281,8 @@ impl PacketSide {
             spa_ports,
         };
         self.tell(&Order::Doors(self.doors.clone()));
+        // One that was ended above is followed at once, and is told all of this.
+        self.handle_timeout(now());
     }
 
     /// Replaces the keys of sealed packets.
@@ -320,11 +293,14 @@ impl PacketSide {
         }
     }
 
-    /// Whether there is room for whole packets: not if there were no ports of sealed packets at the
-    /// start.
-    #[must_use]
-    pub const fn has_room_for_sealed(&self) -> bool {
-        self.supervisor.has_wide_ring()
+    /// Replaces what may be a code on paper; `None` if there is none.
+    pub fn set_codes(&mut self, codes: Option<Sieve>) {
+        if codes != self.codes {
+            self.capture.set_codes(codes.is_some());
+            self.attach();
+            self.codes = codes;
+            self.tell(&Order::Codes(self.codes.clone()));
+        }
     }
 
     /// Gives a one-time door its current sequence, or shuts it.
@@ -348,40 +324,27 @@ impl PacketSide {
     /// before if it does not answer.
     #[must_use]
     pub fn counters(&mut self) -> Counters {
-        let known = std::mem::take(&mut self.counted);
-        self.tell(&Order::Counters);
-        let deadline = now().saturating_add(PATIENCE);
-        while self.counted.len() < Counter::ALL.len() && self.wait_for_listener(deadline) {}
-        for (counter, value) in known {
-            self.counted.entry(counter).or_insert(value);
-        }
+        self.ask();
         let of = |counter| {
             let counts = [&self.counted, &self.counted_before];
             let counts = counts.map(|counts| counts.get(&counter).copied().unwrap_or(0));
             counts.into_iter().fold(0, u64::saturating_add)
         };
-        Counters {
-            engine: engine::Counters {
-                packets: of(Counter::Packets),
-                knocks: of(Counter::Knocks),
-                broken: of(Counter::Broken),
-                timeouts: of(Counter::Timeouts),
-                openings: of(Counter::Openings),
-                evictions: of(Counter::Evictions),
-            },
-            attempts: of(Counter::Attempts),
-            seen: of(Counter::Seen),
-            not_knocks: of(Counter::NotKnocks),
-            dropped: of(Counter::Dropped),
-            lines_left_out: of(Counter::LeftOut),
-            openings_lost: of(Counter::OpeningsLost),
-            sealed: SealedCounters {
-                junk: of(Counter::SealedJunk),
-                limited: of(Counter::SealedLimited),
-                broken: of(Counter::SealedBroken),
-                opened: of(Counter::SealedOpened),
-            },
+        Counters::of(of)
+    }
+
+    /// Asks the listener for what it has counted. Whether it has answered in time; then all that it had
+    /// to say before is heard too.
+    fn ask(&mut self) -> bool {
+        let known = std::mem::take(&mut self.counted);
+        self.tell(&Order::Counters);
+        let deadline = now().saturating_add(PATIENCE);
+        while self.counted.len() < Counter::ALL.len() && self.wait_for_listener(deadline) {}
+        let answered = self.counted.len() == Counter::ALL.len();
+        for (counter, value) in known {
+            self.counted.entry(counter).or_insert(value);
         }
+        answered
     }
 
     fn start_listener(&mut self, now: Timestamp) -> io::Result<()> {
@@ -391,6 +354,7 @@ impl PacketSide {
         self.tell(&Order::Reach(self.watch.reach()));
         self.tell(&Order::Doors(self.doors.clone()));
         self.tell(&Order::Site(self.site.clone()));
+        self.tell(&Order::Codes(self.codes.clone()));
         let attempts: Vec<_> = self.recall.attempts(now).collect();
         for (door, source, progress) in attempts {
             self.tell(&Order::Attempt(door, source, progress));
@@ -499,13 +463,18 @@ impl PacketSide {
     /// Takes note of the end of a listener, if it is one.
     fn note_end(&mut self, result: Result<(), String>) {
         let Err(end) = result else { return };
+        self.keep_counts();
+        self.push_problem(Problem::Listener(end));
+    }
+
+    /// Adds what a listener that has ended has counted to what those before it have.
+    fn keep_counts(&mut self) {
         // Its attempts go on with the next; they are not added up.
         self.counted.remove(&Counter::Attempts);
         for (counter, value) in std::mem::take(&mut self.counted) {
             let sum = self.counted_before.entry(counter).or_default();
             *sum = sum.saturating_add(value);
         }
-        self.push_problem(Problem::Listener(end));
     }
 
     fn push_problem(&mut self, problem: Problem) {
@@ -521,71 +490,3 @@ fn random() -> io::Result<u64> {
     }
     Ok(u64::from_ne_bytes(bytes))
 }
-
-fn capture_error(error: knock_sys::Error) -> StartError {
-    match error {
-        knock_sys::Error::Socket(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            StartError::Permission
-        }
-        knock_sys::Error::Socket(error)
-        | knock_sys::Error::Ring(error)
-        | knock_sys::Error::Map(error) => StartError::Capture(error),
-        error @ knock_sys::Error::Size(_) => StartError::Capture(io::Error::other(error)),
-    }
-}
-
-/// The interface to listen on when nobody named one.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum DefaultInterface {
-    /// `eth0`, as in the original, since it is there.
-    Eth0,
-    /// There is no `eth0`; this one has the default route.
-    DefaultRoute(String),
-    /// There is neither: every interface.
-    Any,
-}
-
-impl DefaultInterface {
-    /// Its name, as [`Setup::interfaces`] has it.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Eth0 => "eth0",
-            Self::DefaultRoute(name) => name,
-            Self::Any => ANY,
-        }
-    }
-}
-
-/// The name that stands for every interface.
-pub const ANY: &str = "any";
-
-/// Finds the interface to listen on when nobody named one.
-///
-/// # Errors
-/// If the kernel's interfaces and routes cannot be listed.
-pub fn default_interface() -> io::Result<DefaultInterface> {
-    let links = Links::new()?;
-    if links.index("eth0").is_some() {
-        return Ok(DefaultInterface::Eth0);
-    }
-    let default = links.of_default_route()?;
-    Ok(default.map_or(DefaultInterface::Any, DefaultInterface::DefaultRoute))
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Permission => f.write_str(
-                "cannot see packets: the capability CAP_NET_RAW is missing \
-                 (start as root, or give the container or the unit CAP_NET_RAW)",
-            ),
-            Self::Capture(error) => write!(f, "cannot see packets: {error}"),
-            Self::Links(error) => write!(f, "cannot follow the network interfaces: {error}"),
-            Self::Inside(error) => write!(f, "cannot start the listener: {error}"),
-            Self::Listener(why) => write!(f, "cannot start the listener: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}

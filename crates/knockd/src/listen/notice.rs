@@ -65,6 +65,8 @@ pub enum Problem {
     /// The listener has ended, or was ended: how, in words. Another one follows; what comes
     /// meanwhile waits in the ring.
     Listener(String),
+    /// There is no room for whole packets, so that sealed ones are not heard until a restart.
+    NoRoom(io::Error),
     /// No listener could be started; it is tried again.
     NoListener(io::Error),
 }
@@ -80,6 +82,10 @@ impl fmt::Display for Problem {
             Self::Filter(error) => write!(f, "the kernel refused the packet filter: {error}"),
             Self::Links(error) => write!(f, "cannot follow the network interfaces: {error}"),
             Self::Listener(end) => write!(f, "{end}; another one is started"),
+            Self::NoRoom(error) => write!(
+                f,
+                "sealed packets are not heard before the daemon is restarted: {error}"
+            ),
             Self::NoListener(error) => write!(f, "cannot start the listener: {error}"),
         }
     }

@@ -216,6 +216,18 @@ impl Supervisor {
         text
     }
 
+    /// Ends the one there is, whose work is done, and makes the next due, who will be handed `socket`,
+    /// which has the wide ring.
+    pub(super) fn replace(&mut self, socket: Arc<OwnedFd>) {
+        if let Some(child) = self.child.take() {
+            child.end();
+        }
+        self.socket = socket;
+        self.manner.wide = true;
+        self.ready = false;
+        self.due = Some(Timestamp::ZERO);
+    }
+
     fn wait_for_next(&mut self, now: Timestamp) {
         self.due = Some(now.saturating_add(rest_after(self.failures)));
         self.failures = self.failures.saturating_add(1);

@@ -13,10 +13,11 @@ use knock_sys::{PACKET_OUTGOING, Ring, fetch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::codes::{Codes, Seen};
 use super::echo::{Echoes, Sight};
 use super::inbox::{Closed, Inbox};
 use super::outbox::Outbox;
-use super::sealed::{Counts, Sealed};
+use super::sealed::{Counts, Sealed, payload_of};
 use crate::bucket::Bucket;
 use crate::clock::{Clock, now};
 use crate::sandbox::{Layer, State};
@@ -82,6 +83,7 @@ pub(super) struct Listener {
     latest_local: usize,
     /// Where sealed packets are heard.
     sealed: Option<Sealed>,
+    codes: Codes,
     spa_ports: Vec<u16>,
     /// Whether the keeper has told all that must be known before the first packet.
     begun: bool,
@@ -138,6 +140,7 @@ impl Listener {
             reach: Reach::NOWHERE,
             latest_local: 0,
             sealed: None,
+            codes: Codes::new(),
             spa_ports: Vec::new(),
             begun: false,
             batch: Vec::with_capacity(BATCH),
@@ -224,10 +227,20 @@ impl Listener {
                 .as_mut()
                 .filter(|_| local && is_at(&self.spa_ports, &packet))
             {
-                let knock = sealed.open(&packet, &frame, at);
-                knock
-                    .into_iter()
-                    .for_each(|knock| self.outbox.push_knock(knock));
+                let datagram = payload_of(&frame);
+                match self.codes.see(datagram.unwrap_or_default(), at) {
+                    Seen::Tell(code) => {
+                        let report = Report::code(self.doors, packet.source, code, at);
+                        self.outbox.push(report, at);
+                    }
+                    Seen::Counted => {}
+                    Seen::NoCode => {
+                        let knock = sealed.open(&packet, datagram, frame.interface, at);
+                        knock
+                            .into_iter()
+                            .for_each(|knock| self.outbox.push_knock(knock));
+                    }
+                }
             }
             let echoes = self.echoes.as_mut();
             let again = match echoes.map_or(Sight::First, |e| e.see(&frame, local, at)) {
@@ -354,6 +367,7 @@ impl Listener {
                 let seed = self.settings.seed;
                 self.sealed = site.map(|site| Sealed::new(&site, seed, counts.unwrap_or_default()));
             }
+            Order::Codes(sieve) => self.codes.sieve = sieve,
             Order::Begin => {
                 self.begun = true;
                 self.say(ReportKind::Ready, now());
@@ -411,6 +425,8 @@ impl Listener {
                 Counter::SealedLimited => limited.saturating_add(self.outbox.knocks_lost()),
                 Counter::SealedBroken => broken,
                 Counter::SealedOpened => opened,
+                Counter::CodesUnknown => self.codes.unknown,
+                Counter::CodesLimited => self.codes.limited,
             };
             self.say(ReportKind::Counter(counter, value), now);
         }

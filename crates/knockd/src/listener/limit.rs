@@ -50,7 +50,9 @@ impl Limiter {
             | ReportKind::Ready
             | ReportKind::LeftOut { .. }
             | ReportKind::Dropped { .. }
-            | ReportKind::Counter(..) => return true,
+            | ReportKind::Counter(..)
+            // Those have limits of their own (`super::codes`).
+            | ReportKind::Code(_) => return true,
             ReportKind::Stage(1) | ReportKind::Timeout { stage: 1 } => &mut self.first_steps,
             ReportKind::Stage(_) | ReportKind::Timeout { .. } => &mut self.later_steps,
             // Most logs do not show them: they must not keep other lines out.

@@ -4,6 +4,7 @@
 //! in it, and gives it two sockets and, over the first, the packet socket. It gives up everything
 //! else before it reads a packet ([`crate::sandbox::confine`]), and says what it has given up.
 
+mod codes;
 mod echo;
 mod hearing;
 mod inbox;

@@ -154,7 +154,8 @@ impl AsFd for Outbox {
     }
 }
 
-/// Whether it tells of packets; everything else is asked for, or said once a second.
+/// Whether it tells of packets; everything else is asked for, said once a second, or a code, which is
+/// worth as much as an opening and has limits of its own.
 const fn is_caused_by_strangers(kind: &ReportKind) -> bool {
     !matches!(
         kind,
@@ -163,5 +164,6 @@ const fn is_caused_by_strangers(kind: &ReportKind) -> bool {
             | ReportKind::LeftOut { .. }
             | ReportKind::Dropped { .. }
             | ReportKind::Counter(..)
+            | ReportKind::Code(_)
     )
 }

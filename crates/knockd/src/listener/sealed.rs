@@ -7,7 +7,7 @@ use std::hash::Hasher as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use knock_core::packet::{NotAKnock, Packet, payload};
+use knock_core::packet::{Packet, payload};
 use knock_core::time::Timestamp;
 use knock_sys::Frame;
 use siphasher::sip::SipHasher13;
@@ -54,18 +54,16 @@ impl Sealed {
         }
     }
 
-    /// Opens what `packet`, read from `frame`, carries, if it is worth it.
+    /// Opens the `datagram` that `packet` carries, if there is one and it is worth it.
     pub(super) fn open(
         &mut self,
         packet: &Packet,
-        frame: &Frame<'_>,
+        datagram: Option<&[u8]>,
+        interface: u32,
         now: Timestamp,
     ) -> Option<Knock> {
-        let Ok(datagram) = payload_of(frame) else {
-            self.counts.junk = self.counts.junk.saturating_add(1);
-            return None;
-        };
-        let Some(admitted) = self.site.admit(datagram) else {
+        let admitted = datagram.and_then(|datagram| self.site.admit(datagram));
+        let Some(admitted) = admitted else {
             self.counts.junk = self.counts.junk.saturating_add(1);
             return None;
         };
@@ -84,20 +82,22 @@ impl Sealed {
             destination: packet.destination,
             source_port: packet.source_port,
             port: packet.destination_port,
-            interface: frame.interface,
+            interface,
             unsealed,
         })
     }
 }
 
 /// As [`super::hearing`] reads packets, also behind a VLAN tag that the kernel has left.
-fn payload_of<'a>(frame: &Frame<'a>) -> Result<&'a [u8], NotAKnock> {
-    payload(frame.ether_type, frame.bytes).or_else(|why| match frame.bytes.split_first_chunk() {
+pub(super) fn payload_of<'a>(frame: &Frame<'a>) -> Option<&'a [u8]> {
+    let behind_tag = |why| match frame.bytes.split_first_chunk() {
         Some((&[_, _, high, low], rest)) if u16::from_be_bytes([high, low]) == frame.ether_type => {
             payload(frame.ether_type, rest)
         }
         _ => Err(why),
-    })
+    };
+    let found = payload(frame.ether_type, frame.bytes).or_else(behind_tag);
+    found.ok()
 }
 
 /// The token buckets.

@@ -6,13 +6,18 @@
 //! | `store` | the site's own keys, in `spa-keys` |
 //! | `people` | whose signatures count: the files of `authorized_keys` |
 //! | `marks` | what was accepted, in `spa-marks`: no packet opens twice, whatever happens between |
+//! | `codes` | codes on paper: which there are, and which are spent |
+//! | `watch` | that some were made or revoked |
 //! | `answer` | one datagram back, without a port that is open |
 
 pub mod answer;
 pub mod base64;
+pub mod codes;
 pub mod marks;
 pub(crate) mod people;
+mod replace;
 pub mod store;
+pub(crate) mod watch;
 
 use knock_spa::rand_core::{TryCryptoRng, TryRng};
 use rustix::rand::{GetRandomFlags, getrandom};

@@ -41,7 +41,7 @@ pub(crate) struct People {
 
 /// What tells that a file has changed: device, inode, size, modification, status change, mode,
 /// owner.
-type Look = (u64, u64, u64, (i64, i64), (i64, i64), u32, u32);
+pub(super) type Look = (u64, u64, u64, (i64, i64), (i64, i64), u32, u32);
 
 impl People {
     /// Those of these doors. What is worth saying.
@@ -97,7 +97,7 @@ impl People {
             }
         }
         let look = |(path, (names, owner)): (PathBuf, (Vec<DoorName>, u32))| {
-            let look = fs::metadata(&path).ok().map(|metadata| look_of(&metadata));
+            let look = look(&path);
             (path, names, owner, look)
         };
         all.into_iter().map(look).collect()
@@ -141,6 +141,11 @@ impl People {
         self.ring = KeyRing::new(keys, Revoked::default());
         lines
     }
+}
+
+/// How a file looks; `None` if it is not there, or not for us.
+pub(super) fn look(path: &Path) -> Option<Look> {
+    fs::metadata(path).ok().map(|metadata| look_of(&metadata))
 }
 
 fn look_of(metadata: &Metadata) -> Look {

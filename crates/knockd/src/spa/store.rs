@@ -4,15 +4,16 @@
 //! at the first start with a door that sealed packets open, and replaced whole by a rotation.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use knock_spa::{Epoch, EpochNumber, ServerKey, Servers, SiteKey};
 
 use super::SystemRng;
 use super::base64::{decode, encode};
+use super::replace::replace;
 use crate::config_file::reason;
 use crate::wire::{Keys, Site};
 
@@ -106,32 +107,9 @@ impl Store {
     /// # Errors
     /// If it cannot be written; then the one before is there.
     pub fn save(&self, folder: &Path) -> Result<(), StoreError> {
-        let path = folder.join(FILE);
-        self.write(folder, &path)
-            .map_err(|error| StoreError::Io(path, error))
-    }
-
-    fn write(&self, folder: &Path, path: &Path) -> io::Result<()> {
-        if !folder.is_dir() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)?;
-        }
-        let new = path.with_extension("new");
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(self.text().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        File::open(folder)?.sync_all()
+        replace(folder, FILE, self.text().as_bytes())
+            .map(drop)
+            .map_err(|error| StoreError::Io(folder.join(FILE), error))
     }
 
     fn text(&self) -> String {
@@ -225,6 +203,7 @@ impl std::error::Error for StoreError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

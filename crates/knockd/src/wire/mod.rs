@@ -15,5 +15,5 @@ mod tests;
 
 pub use knock::{KNOCK_LENGTH, Knock, NotAKnock};
 pub use order::{Checksum, Doors, NotAnOrder, Order, Reach, Settings};
-pub use report::{Counter, LENGTH, NotAReport, Report, ReportKind};
+pub use report::{CodeBytes, Counter, LENGTH, NotAReport, Report, ReportKind};
 pub use site::{Keys, Site};

@@ -13,6 +13,7 @@ use knock_core::flags::{FlagMatch, TcpFlags};
 use knock_core::sequence::{Protocol, Sequence, Step};
 use knock_core::target::Target;
 use knock_core::time::Timestamp;
+use knock_spa::code::{CodeSalt, Sieve};
 use siphasher::sip::SipHasher13;
 
 use super::Site;
@@ -33,6 +34,8 @@ pub enum Order {
     Attempt(DoorId, IpAddr, Progress),
     /// What opens sealed packets; `None` if nothing does.
     Site(Option<Site>),
+    /// What may be a code on paper; `None` if there is none.
+    Codes(Option<Sieve>),
     /// Begin: all that was to be told first has been.
     Begin,
     /// Tell what was counted.
@@ -95,6 +98,7 @@ const ATTEMPT: u8 = 5;
 const BEGIN: u8 = 6;
 const COUNTERS: u8 = 7;
 const SITE: u8 = 8;
+const CODES: u8 = 9;
 
 impl Checksum {
     /// Of these doors.
@@ -189,6 +193,13 @@ impl Order {
                 to.u8(SITE);
                 to.option(site.as_ref(), |to, site| site.write(to));
             }
+            Self::Codes(sieve) => {
+                to.u8(CODES);
+                to.option(sieve.as_ref(), |to, sieve| {
+                    to.0.extend(sieve.salt.0);
+                    to.list(&sieve.marks, |to, mark| to.u64(*mark));
+                });
+            }
             Self::Begin => to.u8(BEGIN),
             Self::Counters => to.u8(COUNTERS),
         }
@@ -217,6 +228,11 @@ fn read(from: &mut Reader<'_>) -> Result<Order, Malformed> {
             },
         ),
         SITE => Order::Site(from.option(Site::read)?),
+        CODES => Order::Codes(from.option(|from| {
+            let salt = CodeSalt(from.take()?);
+            let marks = from.list(Reader::u64)?;
+            Ok(Sieve { salt, marks })
+        })?),
         BEGIN => Order::Begin,
         COUNTERS => Order::Counters,
         _ => return Err(Malformed),

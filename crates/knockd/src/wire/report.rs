@@ -4,6 +4,7 @@
 //! encoding is canonical, and [`Report::decode`] takes nothing else: there is exactly one byte
 //! string for each report, and every other one is refused.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use knock_core::door::DoorId;
@@ -75,6 +76,19 @@ pub enum ReportKind {
     },
     /// What was counted, when it was asked for: one for each counter, in their order.
     Counter(Counter, u64),
+    /// What looks like a code on paper came from [`Report::source`]. Within limits, all that the
+    /// sieve lets through, and some of the others, which are worth a line.
+    Code(CodeBytes),
+}
+
+/// What somebody has sent for a code: as good as one until it is spent, so it is not shown.
+#[derive(Copy, Clone, Eq, PartialEq)]
+pub struct CodeBytes(pub [u8; 10]);
+
+impl fmt::Debug for CodeBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CodeBytes(..)")
+    }
 }
 
 /// Something that the listener counts.
@@ -112,11 +126,15 @@ pub enum Counter {
     SealedBroken,
     /// Datagrams that were opened and handed to the keeper.
     SealedOpened,
+    /// What has the form of a code on paper and is none that can be used.
+    CodesUnknown,
+    /// Codes, or what looks like one, that were left out by a limit.
+    CodesLimited,
 }
 
 impl Counter {
     /// All, in their order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Packets,
         Self::Knocks,
         Self::Broken,
@@ -133,6 +151,8 @@ impl Counter {
         Self::SealedLimited,
         Self::SealedBroken,
         Self::SealedOpened,
+        Self::CodesUnknown,
+        Self::CodesLimited,
     ];
 
     fn number(self) -> u8 {
@@ -162,6 +182,7 @@ const LAYER: u8 = 7;
 const READY: u8 = 8;
 const DROPPED: u8 = 9;
 const COUNTER: u8 = 10;
+const CODE: u8 = 11;
 
 /// The message as its fields, all integers little-endian; what a kind does not use is zero.
 #[derive(Default)]
@@ -232,6 +253,18 @@ impl Report {
         }
     }
 
+    /// That what may be a code on paper came from `source`.
+    #[must_use]
+    pub const fn code(doors: Checksum, source: IpAddr, code: CodeBytes, at: Timestamp) -> Self {
+        Self {
+            doors,
+            door: DoorId(0),
+            source,
+            at,
+            kind: ReportKind::Code(code),
+        }
+    }
+
     /// The report as bytes.
     #[must_use]
     pub fn encode(&self) -> [u8; LENGTH] {
@@ -285,6 +318,12 @@ impl Report {
                 raw.kind = COUNTER;
                 raw.stage = counter.number();
                 raw.number = value;
+            }
+            ReportKind::Code(code) => {
+                raw.kind = CODE;
+                if let Some(place) = raw.destination.first_chunk_mut() {
+                    *place = code.0;
+                }
             }
         }
         raw.to_bytes()
@@ -362,6 +401,7 @@ impl Raw {
                 packets: self.small_number()?,
             },
             COUNTER => ReportKind::Counter(Counter::of_number(self.stage)?, self.number),
+            CODE => ReportKind::Code(CodeBytes(*self.destination.first_chunk()?)),
             _ => return None,
         };
         Some(Report {
@@ -467,127 +507,4 @@ fn address(family: u8, bytes: [u8; 16]) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn step() -> impl Strategy<Value = Step> {
-        (any::<bool>(), any::<u16>()).prop_map(|(udp, port)| {
-            if udp {
-                Step::udp(port)
-            } else {
-                Step::tcp(port)
-            }
-        })
-    }
-
-    fn kind(v6: bool, source: IpAddr) -> impl Strategy<Value = ReportKind> {
-        let stage = || 1..=32u8;
-        let dump = (step(), any::<[u8; 16]>(), any::<(u16, u8, u32)>()).prop_map(
-            move |(step, to, (source_port, flags, bytes))| ReportKind::Dump {
-                packet: Packet {
-                    source,
-                    destination: address(if v6 { 6 } else { 4 }, to).unwrap(),
-                    protocol: step.protocol,
-                    source_port,
-                    destination_port: step.port,
-                    flags: TcpFlags::from_bits(flags),
-                },
-                bytes,
-            },
-        );
-        prop_oneof![
-            stage().prop_map(ReportKind::Stage),
-            Just(ReportKind::Opening),
-            stage().prop_map(|stage| ReportKind::Timeout { stage }),
-            (stage(), step()).prop_map(|(stage, by)| ReportKind::Broken { stage, by }),
-            any::<u32>().prop_map(|lines| ReportKind::LeftOut { lines }),
-            dump,
-            (0..Layer::ALL.len(), state()).prop_map(|(n, s)| ReportKind::Layer(Layer::ALL[n], s)),
-            Just(ReportKind::Ready),
-            any::<u32>().prop_map(|packets| ReportKind::Dropped { packets }),
-            (0..Counter::ALL.len(), any::<u64>())
-                .prop_map(|(n, value)| ReportKind::Counter(Counter::ALL[n], value)),
-        ]
-    }
-
-    fn state() -> impl Strategy<Value = State> {
-        prop_oneof![
-            Just(State::On),
-            any::<u32>().prop_map(State::Partly),
-            any::<i32>().prop_map(State::Missing),
-        ]
-    }
-
-    fn report() -> impl Strategy<Value = Report> {
-        (any::<bool>(), any::<[u8; 16]>(), any::<(u64, u16, u64)>()).prop_flat_map(
-            |(v6, from, (doors, door, at))| {
-                let source = address(if v6 { 6 } else { 4 }, from).unwrap();
-                kind(v6, source).prop_map(move |kind| Report {
-                    doors: Checksum(doors),
-                    door: DoorId(door),
-                    source,
-                    at: Timestamp::from_nanos(at),
-                    kind,
-                })
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn every_report_survives_the_way(report in report()) {
-            prop_assert_eq!(Report::decode(&report.encode()), Ok(report));
-        }
-
-        #[test]
-        fn what_is_taken_is_what_would_have_been_written(
-            report in report(), at in 0..LENGTH, to in any::<u8>(),
-        ) {
-            let mut bytes = report.encode();
-            bytes[at] = to;
-            if let Ok(other) = Report::decode(&bytes) {
-                prop_assert_eq!(other.encode(), bytes);
-            }
-        }
-    }
-
-    fn opening() -> Report {
-        Report {
-            doors: Checksum(7),
-            door: DoorId(3),
-            source: IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1)),
-            at: Timestamp::from_millis(5),
-            kind: ReportKind::Opening,
-        }
-    }
-
-    #[test]
-    fn another_length_is_refused() {
-        let bytes = opening().encode();
-        assert_eq!(Report::decode(&bytes[..LENGTH - 1]), Err(NotAReport));
-        assert_eq!(
-            Report::decode(&[bytes.as_slice(), &[0]].concat()),
-            Err(NotAReport)
-        );
-        assert_eq!(Report::decode(&[]), Err(NotAReport));
-    }
-
-    #[test]
-    fn an_unused_field_that_is_not_zero_is_refused() {
-        for at in (4..8).chain(24..32).chain(36..LENGTH) {
-            let mut bytes = opening().encode();
-            bytes[at] = 1;
-            assert_eq!(Report::decode(&bytes), Err(NotAReport), "byte {at}");
-        }
-    }
-
-    #[test]
-    fn a_stage_that_no_sequence_has_is_refused() {
-        for stage in [0, 33, 255] {
-            let kind = ReportKind::Stage(stage);
-            let bytes = Report { kind, ..opening() }.encode();
-            assert_eq!(Report::decode(&bytes), Err(NotAReport), "stage {stage}");
-        }
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@ use knock_core::door::DoorId;
 use knock_core::engine::Progress;
 use knock_core::sequence::{Sequence, Step};
 use knock_core::time::Timestamp;
+use knock_spa::code::{CodeSalt, Sieve};
 use proptest::prelude::*;
 
 use super::*;
@@ -89,6 +90,11 @@ fn every_order_survives_the_way() {
         Order::Attempt(DoorId(1), "::1".parse().unwrap(), progress),
         Order::Site(None),
         Order::Site(Some(site())),
+        Order::Codes(None),
+        Order::Codes(Some(Sieve {
+            salt: CodeSalt([7; 32]),
+            marks: vec![1, u64::MAX],
+        })),
         Order::Begin,
         Order::Counters,
     ] {

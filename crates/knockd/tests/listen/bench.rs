@@ -36,6 +36,7 @@ pub(crate) fn doors(text: &str) -> Outcome<Arc<[Door]>> {
 pub(crate) fn setup(text: &str, interfaces: &[&str]) -> Outcome<Setup> {
     Ok(Setup {
         site: None,
+        codes: None,
         doors: doors(text)?,
         sequences: Vec::new(),
         max_attempts: 65_536,

@@ -1,6 +1,7 @@
 //! Sealed packets, from a client's socket to an open port and the answer, between throw-away hosts.
 
 mod capture;
+mod codes;
 mod doctor;
 mod keys;
 mod kinds;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         kinds::CASES,
         replays::CASES,
         tampering::CASES,
+        codes::CASES,
     ];
     let trials = cases.concat().into_iter().map(trial);
     // These need an account that only the machine's root has.
