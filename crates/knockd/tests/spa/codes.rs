@@ -32,11 +32,12 @@ pub(crate) const CASES: &[Case] = &[
 const SSH: &str = "[ssh]\nauthorized_keys = %K%\nopen = tcp/22\n";
 
 /// New codes for the door, as they are printed.
-fn codes(net: &Net, count: &str, door: &str) -> Outcome<Vec<String>> {
-    let text = net.knockctl(&["codes", "new", count, "--door", door])?;
+fn codes<const N: usize>(net: &Net, door: &str) -> Outcome<[String; N]> {
+    let text = net.knockctl(&["codes", "new", &N.to_string(), "--door", door])?;
     let lines = text.lines().filter_map(|line| line.strip_prefix("  "));
     let codes = lines.filter(|line| line.len() == 19 && !line.contains(' '));
-    Ok(codes.map(str::to_owned).collect())
+    let codes: Vec<_> = codes.map(str::to_owned).collect();
+    codes.try_into().map_err(|_| text.into())
 }
 
 /// As it is said on the paper. Nothing comes back.
@@ -58,16 +59,13 @@ fn type_in(net: &Net, code: &str, to: &str) -> Outcome {
 
 fn once() -> Outcome {
     let net = Net::new(SSH)?;
-    let all = codes(&net, "3", "ssh")?;
-    let [first, second, _third] = all.as_slice() else {
-        return Err(format!("{all:?}").into());
-    };
+    let [first, second, _third] = codes(&net, "ssh")?;
     let _daemon = net.start()?;
     net.await_log("3 codes on paper are taken")?;
     net.eventually("the port is guarded", || {
         net.reaches(CLIENT, SERVER, 22).is_ok_and(|open| !open)
     })?;
-    type_in(&net, first, SERVER)?;
+    type_in(&net, &first, SERVER)?;
     net.await_log(
         "10.77.0.1: ssh: a code on paper was used and is spent; 2 are left for this door",
     )?;
@@ -99,19 +97,19 @@ fn made_and_revoked() -> Outcome {
         "{SSH}[web]\nauthorized_keys = %K%\nopen = tcp/80\n"
     ))?;
     let _daemon = net.start()?;
-    let ssh = codes(&net, "1", "ssh")?;
-    let web = codes(&net, "2", "web")?;
+    let [ssh] = codes(&net, "ssh")?;
+    let [web, second] = codes(&net, "web")?;
     net.await_log("3 codes on paper are taken")?;
-    type_in(&net, &web[0], SERVER)?;
+    type_in(&net, &web, SERVER)?;
     net.await_log("10.77.0.1: web: a code on paper was used and is spent; one is left")?;
     assert!(net.reaches(CLIENT, SERVER, 80)? && !net.reaches(CLIENT, SERVER, 22)?);
     net.knockctl(&["codes", "revoke", "web"])?;
     net.await_log("1 code on paper is taken")?;
-    type_in(&net, &web[1], SERVER)?;
+    type_in(&net, &second, SERVER)?;
     net.await_log("10.77.0.1: refused: what looks like a code on paper is none")?;
     net.knockctl(&["codes", "revoke", "all"])?;
     net.await_log("there are no codes on paper any more")?;
-    type_in(&net, &ssh[0], SERVER)?;
+    type_in(&net, &ssh, SERVER)?;
     opened(&net.knock(CLIENT, &Wish::of(alice(), "web"))?)?;
     assert!(!net.reaches(CLIENT, SERVER, 22)?);
     for wrong in [
@@ -127,13 +125,13 @@ fn made_and_revoked() -> Outcome {
 
 fn nothing_else() -> Outcome {
     let net = Net::new(SSH)?;
-    let all = codes(&net, "1", "ssh")?;
+    let [all] = codes(&net, "ssh")?;
     // No key counts, and what was accepted is lost; a code asks for no clock.
     net.write("keys", "")?;
     net.write("state/spa-marks", "damaged")?;
     let _daemon = net.start()?;
     net.await_log("sealed packets of 0 keys are taken")?;
-    type_in(&net, &all[0], SERVER)?;
+    type_in(&net, &all, SERVER)?;
     net.await_log("opened by a code on paper")?;
     assert!(net.reaches(CLIENT, SERVER, 22)?);
     Ok(())
@@ -141,9 +139,9 @@ fn nothing_else() -> Outcome {
 
 fn kill() -> Outcome {
     let net = Net::new(&format!("{SSH}open_for = 1s\n"))?;
-    let all = codes(&net, "2", "ssh")?;
+    let [first, second] = codes(&net, "ssh")?;
     let mut daemon = net.start()?;
-    type_in(&net, &all[0], SERVER)?;
+    type_in(&net, &first, SERVER)?;
     net.await_log("a code on paper was used and is spent; one is left")?;
     net.signal(&daemon, Signal::KILL)?;
     daemon.wait_at_most(std::time::Duration::from_secs(10))?;
@@ -152,17 +150,17 @@ fn kill() -> Outcome {
     })?;
     let _daemon = net.start()?;
     net.await_log("1 code on paper is taken")?;
-    type_in(&net, &all[0], SERVER)?;
+    type_in(&net, &first, SERVER)?;
     net.await_log("refused: this code on paper is spent, by 10.77.0.1")?;
     assert!(!net.reaches(CLIENT, SERVER, 22)?);
-    type_in(&net, &all[1], SERVER)?;
+    type_in(&net, &second, SERVER)?;
     net.await_log("none is left for this door")?;
     Ok(())
 }
 
 fn guesses() -> Outcome {
     let net = Net::new(SSH)?;
-    let all = codes(&net, "1", "ssh")?;
+    let [all] = codes(&net, "ssh")?;
     let daemon = net.start()?;
     let socket = net.socket(OTHER)?;
     for n in 0..20_000_u32 {
@@ -171,7 +169,7 @@ fn guesses() -> Outcome {
         let (a, b) = guess.split_at(14);
         send(&socket, OTHER, format!("{a}-{b}").as_bytes())?;
         if n == 10_000 {
-            type_in(&net, &all[0], SERVER)?;
+            type_in(&net, &all, SERVER)?;
         }
     }
     net.await_log("10.77.0.1: ssh: opened by a code on paper")?;
@@ -196,7 +194,7 @@ fn unheard() -> Outcome {
     net.signal(&daemon, Signal::USR1)?;
     // The kernel has dropped it: what comes through at that port and is nothing is junk.
     net.await_log("status: sealed packets: 0 junk")?;
-    codes(&net, "1", "ssh")?;
+    let [_code] = codes(&net, "ssh")?;
     net.await_log("1 code on paper is taken")?;
     send(&socket, CLIENT, code)?;
     send(&socket, CLIENT, b"no code, but as long")?;
@@ -212,11 +210,11 @@ fn commands() -> Outcome {
          start_command = echo start %IP% >> hits\ncmd_timeout = 1\n\
          stop_command = echo stop %IP% >> hits\n"
     ))?;
-    let all = codes(&net, "1", "run")?;
+    let [all] = codes(&net, "run")?;
     let _daemon = net.start()?;
     opened(&net.knock(CLIENT, &Wish::of(alice(), "ssh"))?)?;
     assert!(net.reaches(CLIENT, SERVER, 22)?);
-    type_in(&net, &all[0], SERVER)?;
+    type_in(&net, &all, SERVER)?;
     let hits = || std::fs::read_to_string(net.path("hits")).unwrap_or_default();
     net.eventually("both commands", || {
         hits() == "start 10.77.0.1\nstop 10.77.0.1\n"
@@ -230,17 +228,17 @@ fn commands() -> Outcome {
 
 fn lost() -> Outcome {
     let net = Net::new(SSH)?;
-    let all = codes(&net, "1", "ssh")?;
+    let [all] = codes(&net, "ssh")?;
     net.write("state/spa-codes-spent", "damaged")?;
     let _daemon = net.start()?;
     net.await_log("all that there are count as spent")?;
-    type_in(&net, &all[0], SERVER)?;
+    type_in(&net, &all, SERVER)?;
     net.await_log("10.77.0.1: ssh: refused: this code on paper is spent, as far as can be told")?;
     assert!(!net.reaches(CLIENT, SERVER, 22)?);
     let list = net.knockctl(&["codes", "list"])?;
     assert!(list.contains("taken for spent"), "{list}");
-    let again = codes(&net, "1", "ssh")?;
+    let [again] = codes(&net, "ssh")?;
     net.await_log("1 code on paper is taken")?;
-    type_in(&net, &again[0], SERVER)?;
+    type_in(&net, &again, SERVER)?;
     net.await_log("opened by a code on paper")
 }

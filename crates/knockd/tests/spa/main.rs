@@ -8,6 +8,7 @@ mod kinds;
 mod net;
 mod opening;
 mod powers;
+mod reload;
 mod replays;
 mod silence;
 mod strangers;
@@ -29,6 +30,14 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let trial = |(name, case): Case| {
+    let trials = [
+        codes::CASES,
+        opening::CASES,
+        reload::CASES,
+        strangers::CASES,
+    ]
+    .concat();
+    let trials = trials.into_iter().map(|(name, case)| {
         Trial::test(name, move || {
             case().map_err(|error| Failed::from(error.to_string()))
         })

@@ -82,6 +82,13 @@ impl Net {
         Ok(fs::write(self.path(file), text)?)
     }
 
+    /// Adds these doors to the configuration.
+    pub(crate) fn add_doors(&self, doors: &str) -> Outcome {
+        let doors = doors.replace("%K%", &self.path("keys").display().to_string());
+        let before = fs::read_to_string(self.path("knockd.conf"))?;
+        self.write("knockd.conf", &(before + &doors))
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
