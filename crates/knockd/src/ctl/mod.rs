@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod gate;
 pub mod keys;
 pub mod profile;
+mod qr;
 pub mod replay;
 pub mod try_knock;
 

@@ -19,6 +19,9 @@ pub struct Options {
     /// The name or address that clients reach this host by; its own addresses where it is not given
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
+    /// Show it as a QR code for a phone: whoever can see the screen can read it
+    #[arg(long)]
+    qr: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,7 +68,19 @@ fn profile(options: &Options) -> Result<String, String> {
         site: encode(store.current.site.expose()),
         doors,
     };
-    serde_json::to_string(&profile).map_err(|error| error.to_string())
+    let text = serde_json::to_string(&profile).map_err(|error| error.to_string())?;
+    if !options.qr {
+        return Ok(text);
+    }
+    let drawing = super::qr::draw(&text).ok_or_else(|| {
+        let bytes = text.len();
+        format!(
+            "the profile has {bytes} bytes, too many for a QR code: name one address with --host"
+        )
+    })?;
+    Ok(format!(
+        "{drawing}This has the site key in it, which is a secret: clear the screen when it is read."
+    ))
 }
 
 fn resolve(host: &str) -> Result<Vec<IpAddr>, String> {

@@ -30,14 +30,6 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let trial = |(name, case): Case| {
-    let trials = [
-        codes::CASES,
-        opening::CASES,
-        reload::CASES,
-        strangers::CASES,
-    ]
-    .concat();
-    let trials = trials.into_iter().map(|(name, case)| {
         Trial::test(name, move || {
             case().map_err(|error| Failed::from(error.to_string()))
         })
@@ -50,6 +42,7 @@ fn main() -> ExitCode {
         kinds::CASES,
         replays::CASES,
         tampering::CASES,
+        reload::CASES,
         codes::CASES,
     ];
     let trials = cases.concat().into_iter().map(trial);
