@@ -95,8 +95,10 @@ pub enum Problem {
     Serial,
     /// In a revocation list: no `SHA256:` and 43 characters.
     Hash,
-    /// In a revocation list: SHA-1 is not taken.
+    /// In a revocation list: a hash by SHA-1, of which no key can be told.
     Sha1,
+    /// In place of a revocation list: one that `ssh-keygen -k` has made.
+    BinaryList,
     /// In a revocation list: none of its lines.
     NotARevocation,
 }
@@ -126,8 +128,15 @@ impl fmt::Display for Problem {
             Self::KindDiffers => "the key is of another kind than the word before it",
             Self::Serial => "not a serial number above 0, or a range of them",
             Self::Hash => "not a fingerprint: SHA256: and 43 characters",
-            Self::Sha1 => "SHA-1 is not taken: write sha256:",
-            Self::NotARevocation => "serial:, id:, key:, sha256: or a public key is expected",
+            Self::Sha1 => {
+                "SHA-1 is not taken: write the public key here, or its SHA256 fingerprint"
+            }
+            Self::BinaryList => {
+                "a list that ssh-keygen -k has made: name the text that it was made from"
+            }
+            Self::NotARevocation => {
+                "a public key, a fingerprint, serial:, id: or hash: is expected here"
+            }
         };
         f.write_str(text)
     }
@@ -425,6 +434,16 @@ impl Report {
             line: line.number,
             column: u32::try_from(column).unwrap_or(u32::MAX),
             problem,
+        });
+    }
+
+    /// Notes that the whole is a binary list.
+    pub(super) fn binary(&mut self, span: Range<usize>) {
+        self.mistakes.push(Mistake {
+            span,
+            line: 1,
+            column: 1,
+            problem: Problem::BinaryList,
         });
     }
 

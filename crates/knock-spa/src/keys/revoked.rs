@@ -10,6 +10,9 @@ use super::option::words;
 use super::reader::{Mistake, Problem, Report};
 use crate::ssh::{Certificate, PublicKey, base64};
 
+/// With what a list begins that `ssh-keygen -k` has made (`PROTOCOL.krl` of OpenSSH).
+const BINARY: &[u8] = b"SSHKRL\n\0";
+
 /// What was taken back.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Revoked {
@@ -24,14 +27,18 @@ impl Revoked {
     /// The most lines of one list; each after them is a mistake.
     pub const MAX: usize = 262_144;
 
-    /// Reads a list, a line each: `serial: N`, `serial: N-M`, `id: NAME`, `key: KEY`,
-    /// `sha256: SHA256:…`, `hash: SHA256:…`, or just a public key. A list with a mistake should
-    /// not be used: it may not name what it was to name.
+    /// Reads a list, a line each: `serial: N`, `serial: N-M`, `id: NAME`, a public key, alone or after
+    /// `key:`, `sha256:` or `sha1:`, or its fingerprint, alone or after `hash:` or `sha256:`. A list with
+    /// a mistake should not be used: it may not name what it was to name.
     ///
     /// # Errors
     /// All mistakes.
     pub fn read(text: &[u8]) -> Result<Self, Vec<Mistake>> {
         let mut report = Report::default();
+        if text.starts_with(BINARY) {
+            report.binary(0..text.len());
+            return report.into_result().map(|()| Self::default());
+        }
         let mut revoked = Self::default();
         let mut lines = 0;
         for line in report.lines(text) {
@@ -65,17 +72,36 @@ impl Revoked {
             Some(("id", name)) => {
                 self.names.insert(name.into());
             }
-            Some(("key", key)) => self.key(key)?,
-            Some(("sha256" | "hash", hash)) => {
-                let digits = hash.strip_prefix("SHA256:").ok_or(Problem::Hash)?;
-                let padded = String::from(digits) + "=";
-                let bytes = base64::decode(padded.as_bytes()).ok_or(Problem::Hash)?;
-                self.keys
-                    .insert(bytes.try_into().map_err(|_| Problem::Hash)?);
-            }
-            Some(("sha1", _)) => return Err(Problem::Sha1),
+            Some(("SHA256", _)) => self.fingerprint(line)?,
+            Some(("hash", hash)) => self.fingerprint(hash)?,
+            // ssh-keygen's own is the key after both, of which it keeps a hash.
+            Some(("sha256", hash)) if hash.starts_with("SHA256:") => self.fingerprint(hash)?,
+            Some(("key" | "sha256", key)) => self.key(key)?,
+            Some(("sha1", key)) => self.key(key).map_err(|problem| match problem {
+                Problem::NotARevocation => Problem::Sha1,
+                other => other,
+            })?,
             _ => self.key(line)?,
         }
+        Ok(())
+    }
+
+    /// As `ssh-keygen -l` writes it, or, in hexadecimal, `ssh-keygen -Q -l`, which lets a comment follow.
+    fn fingerprint(&mut self, text: &str) -> Result<(), Problem> {
+        let mut words = words(text);
+        let digits = words.next().and_then(|word| word.strip_prefix("SHA256:"));
+        let digits = digits.ok_or(Problem::Hash)?;
+        if words.next().is_some_and(|word| !word.starts_with('#')) {
+            return Err(Problem::Hash);
+        }
+        let bytes = if digits.len() == 64 {
+            hexadecimal(digits)
+        } else {
+            let padded = String::from(digits) + "=";
+            base64::decode(padded.as_bytes())
+        };
+        let hash = bytes.and_then(|bytes| bytes.try_into().ok());
+        self.keys.insert(hash.ok_or(Problem::Hash)?);
         Ok(())
     }
 
@@ -106,6 +132,15 @@ impl Revoked {
                 .any(|(first, last)| (*first..=*last).contains(&serial));
         numbered || self.names.contains(certificate.key_id()) || self.has_key(certificate.subject())
     }
+}
+
+fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
+    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    let value = |digit: &u8| char::from(*digit).to_digit(16);
+    let byte = |[high, low]: &[u8; 2]| u8::try_from(value(high)? << 4 | value(low)?).ok();
+    pairs.iter().map(byte).collect()
 }
 
 /// Decimal, or hexadecimal after `0x`; not 0, which stands for no number.

@@ -98,6 +98,11 @@ impl KeyRing {
         self.len() == 0
     }
 
+    /// All lines: keys by their names, then authorities by theirs.
+    pub fn lines(&self) -> impl Iterator<Item = &AuthorizedKey> {
+        self.keys.iter().chain(&self.authorities)
+    }
+
     /// What was taken back.
     #[must_use]
     pub const fn revoked(&self) -> &Revoked {

@@ -152,6 +152,8 @@ fn a_revocation_list_is_read_or_refused_as_a_whole() {
     assert!(Revoked::read(text.as_bytes()).is_ok());
     let hash = "sha256: SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU\n";
     assert!(Revoked::read(hash.as_bytes()).is_ok());
+    let binary = Revoked::read(b"SSHKRL\n\0\0\0\0\x01").expect_err("a mistake");
+    assert!(binary.len() == 1 && binary[0].problem == Problem::BinaryList);
     let text =
         "serial: 0\nserial: 9-3\nserial: x\nsha1: SHA1:abc\nhash: MD5:1\nnonsense\n\nid: x\n";
     let problems: Vec<_> = Revoked::read(text.as_bytes())
@@ -170,4 +172,37 @@ fn a_revocation_list_is_read_or_refused_as_a_whole() {
             (6, Problem::NotARevocation),
         ]
     );
+}
+
+#[test]
+fn a_key_is_taken_back_by_any_of_its_names() {
+    let line = read(ED.as_bytes(), 0, &utc).keys.remove(0);
+    // By ssh-keygen and sha256sum.
+    let digits = "ZkAslGjFiUHdGf/WUL8rQvkib4PTvQatUV0OUQSncCA";
+    let hex = "66402c9468c58941dd19ffd650bf2b42f9226f83d3bd06ad515d0e5104a77020";
+    for list in [
+        ED.to_string(),
+        format!("key: {ED}"),
+        format!("sha256: {ED}"),
+        format!("sha1: {ED}"),
+        format!("SHA256:{digits}"),
+        format!("hash: SHA256:{digits} # ssh-ed25519"),
+        format!("sha256: SHA256:{digits}"),
+        // As `ssh-keygen -Q -l` of OpenSSH 9.2 writes what was `sha256:`.
+        format!("hash: SHA256:{hex}"),
+    ] {
+        let revoked = Revoked::read(list.as_bytes()).expect(&list);
+        assert!(revoked.has_key(&line.key), "{list}");
+    }
+    for wrong in [
+        format!("SHA256:{digits} alice"),
+        format!("SHA256:{hex}0"),
+        "sha1: SHA1:Hpzq".to_string(),
+        format!(
+            "hash: SHA256:{}",
+            hex.replace(['a', 'b', 'c', 'd', 'e', 'f'], "g")
+        ),
+    ] {
+        assert!(Revoked::read(wrong.as_bytes()).is_err(), "{wrong}");
+    }
 }
