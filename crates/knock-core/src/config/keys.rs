@@ -26,6 +26,7 @@ pub enum Key {
     SpaWindow,
     SpaSilent,
     StateDir,
+    RevokedKeys,
     Strict,
     Sequence,
     OneTimeSequences,
@@ -111,6 +112,8 @@ pub enum Shape {
     Door,
     /// A file name from `/` on, taken as it stands, or `off`.
     PathOrOff,
+    /// A file name from `/` on, taken as it stands, or `none`.
+    PathOrNone,
     /// The name of a directory from `/` on, taken as it stands.
     Directory,
     /// UDP ports with commas between them.
@@ -149,6 +152,7 @@ impl Shape {
             Self::Prefixes => "prefixes, such as /24 for IPv4 and /64 for IPv6",
             Self::Door => "the name of another door that has `open`",
             Self::PathOrOff => "the path of a file, from / on, or off",
+            Self::PathOrNone => "the path of a file, from / on, or none",
             Self::Directory => "the path of a directory, from / on",
             Self::UdpPorts => "ports from 1 to 65535, such as 51443 or 51443, 53",
             Self::KeyFiles => {
@@ -254,6 +258,8 @@ pub static KEYS: &[KeySpec] = &[
         ("yes", "let the gate drop what comes to `spa_port`")),
     row(Key::StateDir, "state_dir", &[], Place::Options, Shape::Directory,
         (Spa::STATE_DIR, "where the keys and the memory of sealed packets are kept")),
+    row(Key::RevokedKeys, "revoked_keys", &["revokedkeys"], Place::Options, Shape::PathOrNone,
+        ("none", "a list of public keys and certificates that count no longer")),
     row(Key::Strict, "strict", &[], Place::Both, Shape::Switch,
         ("no", "let any other port of ours break an attempt")),
     row(Key::Sequence, "sequence", &[], Place::Door, Shape::Sequence,

@@ -104,6 +104,8 @@ pub struct Options {
     pub spa_silent: bool,
     /// `state_dir`: a path that begins with `/`.
     pub state_dir: String,
+    /// `revoked_keys`: a path that begins with `/`; nothing is revoked without one.
+    pub revoked_keys: Option<String>,
 }
 
 impl Default for Options {
@@ -125,6 +127,7 @@ impl Default for Options {
             spa_window: Spa::WINDOW,
             spa_silent: true,
             state_dir: Spa::STATE_DIR.into(),
+            revoked_keys: None,
         }
     }
 }

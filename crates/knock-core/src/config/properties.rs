@@ -97,11 +97,13 @@ fn check_options(options: &Options) {
         spa_ports,
         spa_window,
         state_dir,
+        revoked_keys,
         ..
     } = options;
     assert!((1..=Spa::MAX_PORTS).contains(&spa_ports.len()) && !spa_ports.contains(&0));
     assert!((Spa::MIN_WINDOW..=Spa::MAX_WINDOW).contains(spa_window));
     assert!(state_dir.starts_with('/'));
+    assert!(revoked_keys.iter().all(|path| path.starts_with('/')));
 }
 
 /// Lines that are nearly right, which random bytes never are.
@@ -311,6 +313,7 @@ fn options() -> impl Strategy<Value = Options> {
         5_000..=600_000_u64,
         "/[a-z/]{0,20}",
         any::<bool>(),
+        path(),
     );
     (
         any::<bool>(),
@@ -342,6 +345,7 @@ fn options() -> impl Strategy<Value = Options> {
                     spa_window: Duration::from_millis(sealed.1),
                     state_dir: sealed.2,
                     spa_silent: sealed.3,
+                    revoked_keys: sealed.4,
                 }
             },
         )
@@ -374,6 +378,10 @@ fn render(config: &Config) -> String {
     line("spa_window", &InUnits(options.spa_window));
     line("state_dir", &options.state_dir);
     line("spa_silent", &if options.spa_silent { "yes" } else { "no" });
+    line(
+        "revoked_keys",
+        &options.revoked_keys.as_deref().unwrap_or("None"),
+    );
     if let Some(user) = &options.user {
         line("user", user);
     }

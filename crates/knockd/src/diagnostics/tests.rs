@@ -314,6 +314,8 @@ spa_port = udp/51443, 51443:udp, tcp/22, 1-9, 80 90,, 0x1
 spa_port = 1,2,3,4,5,6,7,7,8,9
 spa_window = 1h
 state_dir = lib/knockd
+RevokedKeys = off
+revoked_keys = revoked
 [A]
 spa = yes
 [B]

@@ -59,6 +59,11 @@ impl Reader<'_> {
                     self.options.journal = place;
                 }
             }
+            Shape::PathOrNone => {
+                if let Some(path) = path_or_none(spec, value, report) {
+                    self.options.revoked_keys = path;
+                }
+            }
             Shape::Directory => {
                 if let Some(path) = absolute(spec, value, report) {
                     self.options.state_dir = path;
@@ -84,6 +89,7 @@ impl Reader<'_> {
         let whole = [
             Shape::Path,
             Shape::PathOrOff,
+            Shape::PathOrNone,
             Shape::Directory,
             Shape::Command,
             Shape::Account,
@@ -260,6 +266,21 @@ fn journal(spec: &KeySpec, value: Text<'_>, report: &mut Report) -> Option<Journ
     }
     let message = format!("`{}` is no path from / on", value.str);
     let help = "write off to have none";
+    report.error(value.span(), message, spec.shape.expected(), help);
+    None
+}
+
+/// A path from `/` on, or none, for which sshd_config(5) has the same word.
+fn path_or_none(spec: &KeySpec, value: Text<'_>, report: &mut Report) -> Option<Option<String>> {
+    if value.str.eq_ignore_ascii_case("none") {
+        return Some(None);
+    }
+    let off = ["off", "no", "false", "0", "never", "disabled"];
+    if !off.iter().any(|word| value.str.eq_ignore_ascii_case(word)) {
+        return absolute(spec, value, report).map(Some);
+    }
+    let message = format!("`{}` is no path from / on", value.str);
+    let help = "write none to have none";
     report.error(value.span(), message, spec.shape.expected(), help);
     None
 }

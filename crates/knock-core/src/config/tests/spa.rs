@@ -160,3 +160,26 @@ fn the_bounds_of_what_is_said_of_sealed_packets_hold() {
         "Error `lib`: `lib` is no path from / on\n"
     );
 }
+
+#[test]
+fn the_list_of_what_is_revoked_is_a_path_or_none() {
+    let revoked = |value: &str| {
+        let text = format!("[options]\n{value}\n[A]\nauthorized_keys = /k\n");
+        parse(text.as_bytes(), &|_, _| None)
+            .config
+            .unwrap()
+            .options
+            .revoked_keys
+    };
+    assert_eq!(revoked(""), None);
+    assert_eq!(
+        revoked("RevokedKeys = /etc/ssh/a list").as_deref(),
+        Some("/etc/ssh/a list")
+    );
+    assert_eq!(revoked("revoked_keys = /k\nrevoked_keys = NONE"), None);
+    assert_eq!(
+        mistakes("[options]\nrevoked_keys = off\n[A]\nsequence = 1\nrevoked_keys = /k\n"),
+        "Error `off`: `off` is no path from / on\n\
+         Error `revoked_keys`: `revoked_keys` is no key of a door\n"
+    );
+}
