@@ -188,6 +188,11 @@ impl Findings {
         {
             self.warn(span, message, expected, None);
         }
+        if let (Some(span), Some(path)) = (value(Key::RevokedKeys), &options.revoked_keys) {
+            for (message, expected, help) in sealed::revoked(Path::new(path)) {
+                self.warn(span.clone(), message, expected, help);
+            }
+        }
         self.sealed_ports(loaded, value(Key::SpaPort), system);
         let (Some(span), Some(known)) = (value(Key::Interface), &system.interfaces) else {
             return;

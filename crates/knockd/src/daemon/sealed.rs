@@ -106,7 +106,7 @@ impl Sealed {
             Some(answers) => answers,
             None => Answers::open().map_err(Failure::Answers)?,
         };
-        let (people, mut lines) = People::new(doors);
+        let (people, mut lines) = People::new(doors, settings.revoked_keys.as_deref());
         if new {
             let text = format!("new keys of this site are in {}", folder.display());
             lines.push(Line::new(Level::Info, "keys", text));
@@ -150,7 +150,7 @@ impl Sealed {
         }
         self.marks.set_tolerance(settings.spa_window);
         (self.store, self.servers) = (store.clone(), store.servers());
-        let (people, mut lines) = People::new(doors);
+        let (people, mut lines) = People::new(doors, settings.revoked_keys.as_deref());
         self.people = people;
         self.cookies = CookieKey::generate(&mut SystemRng);
         lines.push(self.hello());

@@ -29,6 +29,8 @@ pub(super) struct Settings {
     pub(super) silent_ports: Vec<u16>,
     pub(super) spa_window: Duration,
     pub(super) state_dir: PathBuf,
+    /// What is revoked, if there is a list of it.
+    pub(super) revoked_keys: Option<PathBuf>,
     pub(super) max_commands: usize,
     /// The listener's account, if the configuration names one.
     pub(super) user: Option<String>,
@@ -64,6 +66,7 @@ impl Settings {
             silent_ports: config.silent_ports().to_vec(),
             spa_window: options.spa_window,
             state_dir: PathBuf::from(&options.state_dir),
+            revoked_keys: options.revoked_keys.as_ref().map(PathBuf::from),
             max_commands: usize::try_from(options.max_commands).unwrap_or(usize::MAX),
             user: options.user.clone(),
             sandbox: options.sandbox,

@@ -2,7 +2,8 @@
 //! each line with the doors that it opens.
 //!
 //! They are looked at anew before a knock is verified, if one of them has changed: to add or to
-//! remove a person is to add or to remove a line.
+//! remove a person is to add or to remove a line. So is the list of what is revoked; as long as it
+//! cannot be read, nobody's signature counts, as with sshd (`RevokedKeys` of sshd_config(5)).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -33,8 +34,10 @@ const MAX_TOLD: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct People {
     wanted: Vec<(KeySource, Vec<DoorName>)>,
+    revoked: Option<PathBuf>,
     /// What was read, and how it looked then.
     seen: BTreeMap<PathBuf, Option<Look>>,
+    revoked_seen: Option<Look>,
     pub(crate) ring: KeyRing,
     names: BTreeMap<KeyId, String>,
 }
@@ -44,8 +47,9 @@ pub(crate) struct People {
 pub(super) type Look = (u64, u64, u64, (i64, i64), (i64, i64), u32, u32);
 
 impl People {
-    /// Those of these doors. What is worth saying.
-    pub(crate) fn new(doors: &[Door]) -> (Self, Vec<Line>) {
+    /// Those of these doors, without those in the list of what is revoked, if there is one. What is
+    /// worth saying.
+    pub(crate) fn new(doors: &[Door], revoked: Option<&Path>) -> (Self, Vec<Line>) {
         let mut wanted: Vec<(KeySource, Vec<DoorName>)> = Vec::new();
         for door in doors {
             let (Some(spa), Ok(name)) = (&door.spa, DoorName::new(&door.name)) else {
@@ -60,6 +64,7 @@ impl People {
         }
         let mut people = Self {
             wanted,
+            revoked: revoked.map(Path::to_owned),
             ..Self::default()
         };
         let lines = people.load();
@@ -69,11 +74,11 @@ impl People {
     /// Reads the files anew, if any has changed. What is worth saying if so.
     pub(crate) fn follow(&mut self) -> Option<Vec<Line>> {
         let now = self.looks();
-        if now
+        let same = now
             .iter()
             .map(|(path, _, _, look)| (path, look))
-            .eq(&self.seen)
-        {
+            .eq(&self.seen);
+        if same && self.revoked_look() == self.revoked_seen {
             return None;
         }
         Some(self.load())
@@ -103,9 +108,40 @@ impl People {
         all.into_iter().map(look).collect()
     }
 
+    fn revoked_look(&self) -> Option<Look> {
+        self.revoked.as_deref().and_then(look)
+    }
+
+    /// What is revoked; `None` if that is not known.
+    fn read_revoked(&self, lines: &mut Vec<Line>) -> Option<Revoked> {
+        let Some(path) = &self.revoked else {
+            return Some(Revoked::default());
+        };
+        let shown = path.display();
+        let why = match read_file(path, geteuid().as_raw()) {
+            Ok(bytes) => match Revoked::read(&bytes) {
+                Ok(revoked) => return Some(revoked),
+                Err(mistakes) => {
+                    for mistake in mistakes.iter().take(MAX_TOLD) {
+                        let text = format!("{shown}:{mistake}");
+                        lines.push(Line::new(Level::Error, "keys", text));
+                    }
+                    "what is revoked is not certain".to_owned()
+                }
+            },
+            Err(why) => why,
+        };
+        let text = format!("{shown}: {why}: no sealed packet is taken until that is mended");
+        lines.push(Line::new(Level::Error, "keys", text));
+        None
+    }
+
     fn load(&mut self) -> Vec<Line> {
         let (mut lines, mut keys) = (Vec::new(), Vec::new());
         let looks = self.looks();
+        // Before it is read: what changes meanwhile is seen the next time.
+        self.revoked_seen = self.revoked_look();
+        let revoked = self.read_revoked(&mut lines);
         self.names.clear();
         for (file, (path, doors, owner, _)) in (0_u16..).zip(&looks) {
             let bytes = match read_file(path, *owner) {
@@ -138,7 +174,7 @@ impl People {
             .into_iter()
             .map(|(path, _, _, look)| (path, look))
             .collect();
-        self.ring = KeyRing::new(keys, Revoked::default());
+        self.ring = revoked.map_or_else(KeyRing::default, |list| KeyRing::new(keys, list));
         lines
     }
 }
@@ -191,7 +227,7 @@ fn paths_of(source: &KeySource) -> (u32, Vec<PathBuf>) {
 }
 
 /// A file that nobody but root, ourselves and `owner` can change, as sshd asks (`StrictModes`).
-fn read_file(path: &Path, owner: u32) -> Result<Vec<u8>, String> {
+pub(crate) fn read_file(path: &Path, owner: u32) -> Result<Vec<u8>, String> {
     let real = fs::canonicalize(path).map_err(|error| reason(&error))?;
     let file = File::open(&real).map_err(|error| reason(&error))?;
     let metadata = file.metadata().map_err(|error| reason(&error))?;
@@ -202,6 +238,10 @@ fn read_file(path: &Path, owner: u32) -> Result<Vec<u8>, String> {
     for folder in real.ancestors().skip(1) {
         let metadata = fs::metadata(folder).map_err(|error| reason(&error))?;
         check(folder, &metadata, owner)?;
+    }
+    // Half of a list is another list.
+    if metadata.size() > MAX_BYTES {
+        return Err(format!("it is larger than {MAX_BYTES} bytes"));
     }
     let mut bytes = Vec::new();
     file.take(MAX_BYTES)
@@ -240,3 +280,6 @@ fn local_time(civil: Civil) -> Option<u64> {
     let zoned = time.ok()?.to_zoned(jiff::tz::TimeZone::system()).ok()?;
     u64::try_from(zoned.timestamp().as_second()).ok()
 }
+
+#[cfg(test)]
+mod tests;

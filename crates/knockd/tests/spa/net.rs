@@ -89,6 +89,13 @@ impl Net {
         self.write("knockd.conf", &(before + &doors))
     }
 
+    /// Adds a line to `[options]`.
+    pub(crate) fn set_option(&self, line: &str) -> Outcome {
+        let before = fs::read_to_string(self.path("knockd.conf"))?;
+        let with = before.replacen("[options]\n", &format!("[options]\n{line}\n"), 1);
+        self.write("knockd.conf", &with)
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }

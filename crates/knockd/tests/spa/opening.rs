@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_claim_can_be_asked_for_and_must_be_true", claims),
     ("who_has_a_key_is_told_why_not", refusals),
     ("keys_of_people_count_from_the_next_knock_on", people),
+    ("who_is_revoked_is_told_so_from_the_next_knock_on", revoked),
     ("keys_of_the_site_are_rotated", rotation),
     ("a_door_has_a_sequence_and_sealed_packets", both),
 ];
@@ -182,6 +183,24 @@ fn people() -> Outcome {
     let outcome = net.knock(CLIENT, &web)?.outcome;
     assert_eq!(outcome, Answer::Refused(Refusal::UnknownDoor));
     Ok(())
+}
+
+fn revoked() -> Outcome {
+    let net = Net::new(SSH)?;
+    let list = net.path("revoked");
+    net.set_option(&format!("RevokedKeys = {}", list.display()))?;
+    let _daemon = net.start()?;
+    net.await_log("revoked: No such file or directory: no sealed packet is taken")?;
+    assert!(net.knock(CLIENT, &wish()).is_err(), "closed, and silent");
+    net.write("revoked", "# nobody yet\n")?;
+    opened(&net.knock(CLIENT, &wish())?)?;
+    net.write("revoked", &line(&alice(), ""))?;
+    let outcome = net.knock(CLIENT, &wish())?.outcome;
+    assert_eq!(outcome, Answer::Refused(Refusal::Revoked));
+    net.await_log("10.77.0.1: ssh: refused: the key or its certificate is revoked: SHA256:")?;
+    net.write("revoked", "SHA256:nonsense\n")?;
+    assert!(net.knock(CLIENT, &wish()).is_err());
+    net.await_log("revoked:1:1: not a fingerprint")
 }
 
 fn rotation() -> Outcome {

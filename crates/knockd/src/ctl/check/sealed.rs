@@ -5,10 +5,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use knock_core::spa::KeySource;
-use nix::unistd::User;
+use knock_spa::Revoked;
+use knock_spa::keys::Mistake;
+use nix::unistd::{User, geteuid};
 
 use super::files::Warning;
 use crate::config_file::reason;
+use crate::spa::people::read_file;
+
+/// The most mistakes of a file that are told.
+const MAX_TOLD: usize = 8;
 
 /// What keeps the keys of `source` from being read, and who could add some. What a pattern stands
 /// for may come later.
@@ -64,6 +70,27 @@ fn file(path: &Path) -> Option<Warning> {
     }
     changeable(path, &metadata)
 }
+
+/// What keeps the list of what is revoked from being read: then nobody is let in.
+pub(super) fn revoked(path: &Path) -> Vec<Warning> {
+    let expected = "a list of public keys, fingerprints, serial: and id: lines";
+    let shown = path.display();
+    let bytes = match read_file(path, geteuid().as_raw()) {
+        Ok(bytes) => bytes,
+        Err(why) => {
+            let message = format!("`{shown}` is not taken: {why}");
+            return vec![(message, expected.into(), Some(FAILS_CLOSED))];
+        }
+    };
+    let mistakes = Revoked::read(&bytes).err().unwrap_or_default();
+    let told = |mistake: &Mistake| {
+        let message = format!("{shown}:{mistake}");
+        (message, expected.to_owned(), Some(FAILS_CLOSED))
+    };
+    mistakes.iter().take(MAX_TOLD).map(told).collect()
+}
+
+const FAILS_CLOSED: &str = "as long as it is so, no sealed packet is taken";
 
 /// Whoever can write there can let themselves in. `sshd` asks the same (`StrictModes` of
 /// `sshd_config(5)`).

@@ -117,6 +117,27 @@ fn a_directory_of_state_that_cannot_be_made_is_told() {
     );
 }
 
+#[test]
+fn a_list_of_what_is_revoked_that_lets_nobody_in_is_told() {
+    let place = Place::new();
+    let told = |place: &Place| {
+        let text = "[options]\nrevoked_keys = @/list\n[A]\nsequence = 7000,9000,8000\ntcpflags = syn\nstrict\n";
+        place.findings(text, &System::default())
+    };
+    let missing = "`@/list`: `@/list` is not taken: No such file or directory\n";
+    assert_eq!(told(&place), missing);
+    place.write("list", "serial: 0\nid: x\nwhat\n");
+    assert_eq!(
+        told(&place),
+        "`@/list`: @/list:1:1: not a serial number above 0, or a range of them\n\
+         `@/list`: @/list:3:1: a public key, a fingerprint, serial:, id: or hash: is expected here\n"
+    );
+    place.write("list", "serial: 4\n");
+    assert_eq!(told(&place), "");
+    place.chmod("list", 0o622);
+    assert!(told(&place).contains("others can change"));
+}
+
 const DOOR: &str = "[A]\ntcpflags = syn\nstrict\nsequence = 7000,9000,8000\n";
 
 #[test]
