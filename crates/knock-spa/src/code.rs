@@ -221,8 +221,8 @@ mod tests {
     fn a_code_is_found_by_its_hash() {
         let mut rng = TestRng::new(1);
         let salt = CodeSalt([3; 32]);
-        let codes: alloc::vec::Vec<_> = (0..70).map(|_| Code::generate(&mut rng)).collect();
-        let stored: alloc::vec::Vec<_> = codes.iter().map(|code| code.hash(&salt)).collect();
+        let codes: Vec<_> = (0..70).map(|_| Code::generate(&mut rng)).collect();
+        let stored: Vec<_> = codes.iter().map(|code| code.hash(&salt)).collect();
         for (at, code) in codes.iter().enumerate() {
             let expected = (at < CodeHash::MAX).then_some(at);
             assert_eq!(code.hash(&salt).find(&stored), expected);

@@ -60,6 +60,7 @@ fn open(interface: &str, config: &str) -> Result<Ring> {
         interfaces: Some(&[index]),
         only_ipv4: false,
         spa_ports: config.spa_ports(),
+        codes: false,
     };
     let program = compile(doors, &scope);
     let socket = RingSocket::new(Size::default())?;

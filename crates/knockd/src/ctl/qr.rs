@@ -60,8 +60,8 @@ mod tests {
         let lines: Vec<Vec<char>> = plain.lines().map(|line| line.chars().collect()).collect();
         let light = |x: usize, y: usize| match lines[y / 2][x] {
             '█' => true,
-            '▀' => y % 2 == 0,
-            '▄' => y % 2 == 1,
+            '▀' => y.is_multiple_of(2),
+            '▄' => !y.is_multiple_of(2),
             _ => false,
         };
         let (width, height) = (lines[0].len(), lines.len() * 2);

@@ -87,6 +87,15 @@ pub(super) fn leaves_powers_to_commands(settings: &Settings, doors: &[Door]) -> 
     runs || settings.sandbox == Sandbox::Off
 }
 
+/// Whether keys are in somebody's home, and the daemon, root, has given up at its start what it may take
+/// to read there: `doors` are then the first that sealed packets open.
+pub(super) fn may_not_enter_homes(settings: &Settings, doors: &[Door]) -> bool {
+    let sources = doors.iter().filter_map(|door| door.spa.as_ref());
+    let mut sources = sources.flat_map(|spa| &spa.keys);
+    let in_homes = sources.any(|source| source.account().is_some());
+    in_homes && geteuid().is_root() && settings.sandbox != Sandbox::Off
+}
+
 fn needs(settings: &Settings, doors: &[Door]) -> Needs {
     let with_commands = |door: &&Door| door.action.v4.is_some() || door.action.v6.is_some();
     let mut doors_with_commands = doors.iter().filter(with_commands);

@@ -6,7 +6,7 @@ use knock_core::door::Door;
 use sd_notify::NotifyState;
 
 use super::Failure;
-use super::confinement::leaves_powers_to_commands;
+use super::confinement::{leaves_powers_to_commands, may_not_enter_homes};
 use super::gatekeeper::{self, Gatekeeper};
 use super::one_time::OneTimeDoors;
 use super::pidfile::{Pidfile, PidfileError};
@@ -109,6 +109,11 @@ impl Daemon {
             sealed.reload(settings, doors)?
         } else if let Some((sealed, lines)) = Sealed::open(settings, doors, &mut self.reserve)? {
             self.sealed = Some(sealed);
+            if may_not_enter_homes(settings, doors) {
+                let text = "keys in homes that others cannot enter are not read before a restart: what \
+                            that takes was given up at the start";
+                self.scribe.note(Level::Warning, "keys", text);
+            }
             lines
         } else {
             Vec::new()

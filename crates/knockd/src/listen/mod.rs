@@ -28,6 +28,7 @@ mod intake;
 mod links;
 mod notice;
 mod recall;
+mod sealed;
 mod supervisor;
 mod usual;
 mod watch;
@@ -283,24 +284,6 @@ impl PacketSide {
         self.tell(&Order::Doors(self.doors.clone()));
         // One that was ended above is followed at once, and is told all of this.
         self.handle_timeout(now());
-    }
-
-    /// Replaces the keys of sealed packets.
-    pub fn set_site(&mut self, site: Option<Site>) {
-        if site != self.site {
-            self.site = site;
-            self.tell(&Order::Site(self.site.clone()));
-        }
-    }
-
-    /// Replaces what may be a code on paper; `None` if there is none.
-    pub fn set_codes(&mut self, codes: Option<Sieve>) {
-        if codes != self.codes {
-            self.capture.set_codes(codes.is_some());
-            self.attach();
-            self.codes = codes;
-            self.tell(&Order::Codes(self.codes.clone()));
-        }
     }
 
     /// Gives a one-time door its current sequence, or shuts it.

@@ -5,6 +5,7 @@
 //! From the keeper, which the listener trusts, come [`Order`]s.
 
 pub(crate) mod bytes;
+mod counter;
 mod knock;
 mod order;
 mod report;
@@ -13,7 +14,8 @@ mod site;
 #[cfg(test)]
 mod tests;
 
+pub use counter::Counter;
 pub use knock::{KNOCK_LENGTH, Knock, NotAKnock};
 pub use order::{Checksum, Doors, NotAnOrder, Order, Reach, Settings};
-pub use report::{CodeBytes, Counter, LENGTH, NotAReport, Report, ReportKind};
+pub use report::{CodeBytes, LENGTH, NotAReport, Report, ReportKind};
 pub use site::{Keys, Site};

@@ -24,7 +24,7 @@ use crate::config_file::reason;
 use crate::log::{Level, Line};
 
 pub use book::{Book, Entry, Lock};
-pub use spent::{Spent, parse as parse_spent, read as read_spent};
+pub use spent::{Spent, parse as parse_spent, read as read_spent, render as render_spent};
 
 /// The name of the file of codes, in `state_dir`.
 pub const FILE: &str = "spa-codes";

@@ -116,6 +116,12 @@ impl Register {
 }
 
 fn write(folder: &Path, spent: &[Spent]) -> io::Result<File> {
+    replace(folder, SPENT_FILE, &render(spent))
+}
+
+/// The file that says these.
+#[must_use]
+pub fn render(spent: &[Spent]) -> Vec<u8> {
     let head = Spent {
         hash: CodeHash([0; 32]),
         at: 0,
@@ -123,7 +129,7 @@ fn write(folder: &Path, spent: &[Spent]) -> io::Result<File> {
     };
     let mut bytes = record(HEAD, &head).to_vec();
     bytes.extend(spent.iter().flat_map(|spent| record(SPENT, spent)));
-    replace(folder, SPENT_FILE, &bytes)
+    bytes
 }
 
 fn record(kind: u8, spent: &Spent) -> [u8; RECORD] {
