@@ -10,7 +10,7 @@ use knock_core::door::{Door, DoorId};
 use knock_core::time::Timestamp;
 use knockd::keeper::{Action, End, Generations, JobId, Keeper, Limits};
 use knockd::listen::{Intake, Message, Misbehaviour, Report, ReportKind};
-use knockd::wire::{Checksum, KNOCK_LENGTH, LENGTH};
+use knockd::wire::{Checksum, CodeBytes, KNOCK_LENGTH, LENGTH};
 use libfuzzer_sys::fuzz_target;
 
 /// Commands that run at once.
@@ -66,7 +66,11 @@ fuzz_target!(|data: &[u8]| {
                         door: DoorId(u16::from(size & 3)),
                         source: IpAddr::from([10, 0, 0, size]),
                         at: now,
-                        kind: ReportKind::Opening,
+                        kind: if size & 0x80 == 0 {
+                            ReportKind::Opening
+                        } else {
+                            ReportKind::Code(CodeBytes([size; 10]))
+                        },
                     };
                     message = report.encode().to_vec();
                 }

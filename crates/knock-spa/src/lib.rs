@@ -12,7 +12,7 @@
 //! | [`window`] | the keeper's | each request once |
 //! | [`keys`] | the keeper's | `authorized_keys`, the revocation list |
 //! | [`reply`] | the keeper's | an answer that only the sender can read |
-//! | [`code`] | the keeper's | codes on paper |
+//! | [`code`] | the keeper's | codes on paper; [`code::Sieve`] is the listener's |
 //! | [`ssh`] | all | OpenSSH's keys, signatures and certificates |
 #![no_std]
 #![forbid(unsafe_code)]

@@ -16,7 +16,7 @@ pub enum DefaultInterface {
 }
 
 impl DefaultInterface {
-    /// Its name, as [`Setup::interfaces`] has it.
+    /// Its name, as [`super::Setup::interfaces`] has it.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {

@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
     ("a_code_works_when_nothing_else_does", nothing_else),
     ("a_code_is_spent_whatever_happens_then", kill),
+    ("a_code_is_spent_before_its_door_opens", spent_first),
     ("guesses_keep_no_code_out_and_fill_no_log", guesses),
     (
         "what_is_as_long_as_a_code_is_not_heard_without_codes",
@@ -156,6 +157,27 @@ fn kill() -> Outcome {
     type_in(&net, &second, SERVER)?;
     net.await_log("none is left for this door")?;
     Ok(())
+}
+
+fn spent_first() -> Outcome {
+    let net = Net::new(SSH)?;
+    let [first, second] = codes(&net, "ssh")?;
+    let _daemon = net.start()?;
+    net.knockctl(&["gate", "down"])?;
+    net.await_log("the gate is down")?;
+    type_in(&net, &first, SERVER)?;
+    net.await_log("10.77.0.1: ssh: a code on paper was used and is spent; one is left")?;
+    net.await_log("10.77.0.1: ssh: what the code was for is not open, or not all of it")?;
+    assert!(!net.log().contains("opened by a code on paper"));
+    net.knockctl(&["gate", "up"])?;
+    net.eventually("the port is guarded", || {
+        net.reaches(CLIENT, SERVER, 22).is_ok_and(|open| !open)
+    })?;
+    type_in(&net, &first, SERVER)?;
+    net.await_log("refused: this code on paper is spent, by 10.77.0.1")?;
+    assert!(!net.reaches(CLIENT, SERVER, 22)?);
+    type_in(&net, &second, SERVER)?;
+    net.await_log("opened by a code on paper")
 }
 
 fn guesses() -> Outcome {
