@@ -1,6 +1,7 @@
 //! Codes on paper, sent with what every machine has.
 
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -21,6 +22,11 @@ pub(crate) const CASES: &[Case] = &[
     ("a_code_works_when_nothing_else_does", nothing_else),
     ("a_code_is_spent_whatever_happens_then", kill),
     ("a_code_is_spent_before_its_door_opens", spent_first),
+    #[cfg(target_arch = "x86_64")]
+    (
+        "a_daemon_that_is_killed_between_has_spent_the_code",
+        killed_between,
+    ),
     ("guesses_keep_no_code_out_and_fill_no_log", guesses),
     (
         "what_is_as_long_as_a_code_is_not_heard_without_codes",
@@ -145,7 +151,7 @@ fn kill() -> Outcome {
     type_in(&net, &first, SERVER)?;
     net.await_log("a code on paper was used and is spent; one is left")?;
     net.signal(&daemon, Signal::KILL)?;
-    daemon.wait_at_most(std::time::Duration::from_secs(10))?;
+    daemon.wait_at_most(Duration::from_secs(10))?;
     net.eventually("it is closed", || {
         net.reaches(CLIENT, SERVER, 22).is_ok_and(|open| !open)
     })?;
@@ -176,6 +182,64 @@ fn spent_first() -> Outcome {
     type_in(&net, &first, SERVER)?;
     net.await_log("refused: this code on paper is spent, by 10.77.0.1")?;
     assert!(!net.reaches(CLIENT, SERVER, 22)?);
+    type_in(&net, &second, SERVER)?;
+    net.await_log("opened by a code on paper")
+}
+
+/// The daemon is killed at the very moment at which that the code is spent is on the disk, which is
+/// before it has said or done anything else: its system calls are watched (ptrace(2)).
+#[cfg(target_arch = "x86_64")]
+fn killed_between() -> Outcome {
+    use std::time::Instant;
+
+    use nix::libc::SYS_fdatasync;
+    use nix::sys::ptrace::{Options, getregs, interrupt, seize, syscall};
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    use nix::unistd::Pid;
+
+    let net = Net::new(SSH)?;
+    let [first, second] = codes(&net, "ssh")?;
+    let mut daemon = net.start()?;
+    net.eventually("the port is guarded", || {
+        net.reaches(CLIENT, SERVER, 22).is_ok_and(|open| !open)
+    })?;
+    let pid = Pid::from_raw(i32::try_from(daemon.id())?);
+    seize(pid, Options::PTRACE_O_TRACESYSGOOD)?;
+    interrupt(pid)?;
+    let socket = net.socket(CLIENT)?;
+    send(&socket, CLIENT, first.as_bytes())?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match waitpid(pid, Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::StillAlive if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            WaitStatus::PtraceSyscall(_) => {
+                let registers = getregs(pid)?;
+                let number = i64::try_from(registers.orig_rax)?;
+                // At the beginning of a call this is an error.
+                if number == SYS_fdatasync && registers.rax == 0 {
+                    break;
+                }
+                syscall(pid, None)?;
+            }
+            WaitStatus::PtraceEvent(..) => syscall(pid, None)?,
+            WaitStatus::Stopped(_, signal) => syscall(pid, signal)?,
+            other => return Err(format!("{other:?}").into()),
+        }
+    }
+    net.signal(&daemon, Signal::KILL)?;
+    daemon.wait_at_most(Duration::from_secs(10))?;
+    assert!(
+        !net.log().contains("a code on paper was used"),
+        "{}",
+        net.log()
+    );
+    let _daemon = net.start()?;
+    net.await_log("1 code on paper is taken")?;
+    assert!(!net.reaches(CLIENT, SERVER, 22)?, "nothing was done for it");
+    type_in(&net, &first, SERVER)?;
+    net.await_log("refused: this code on paper is spent, by 10.77.0.1")?;
     type_in(&net, &second, SERVER)?;
     net.await_log("opened by a code on paper")
 }
