@@ -13,6 +13,7 @@ pub(crate) const CASES: &[Case] = &[
         "a_reload_brings_the_first_door_for_sealed_packets",
         first_door,
     ),
+    ("a_reload_says_that_homes_are_shut_to_it", homes),
     ("attempts_live_on_while_the_ring_is_replaced", attempts),
     ("whoever_knocks_meanwhile_gets_in", meanwhile),
 ];
@@ -48,6 +49,18 @@ fn first_door() -> Outcome {
     net.signal(&daemon, Signal::USR1)?;
     net.await_log("0 junk, 0 over a limit, 0 broken, 1 opened")?;
     assert!(!net.log().contains("error"), "{}", net.log());
+    Ok(())
+}
+
+fn homes() -> Outcome {
+    let net = Net::new(KNOCKS)?;
+    let daemon = net.start()?;
+    net.add_doors("[home]\nauthorized_keys = ~root/.ssh/no-such-file\nopen = tcp/22\n")?;
+    net.signal(&daemon, Signal::HUP)?;
+    net.await_log("keys in homes that others cannot enter are not read before a restart")?;
+    drop(daemon);
+    let _daemon = net.start()?;
+    assert_eq!(net.log().matches("keys in homes").count(), 1, "after it they are");
     Ok(())
 }
 
