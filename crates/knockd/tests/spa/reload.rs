@@ -60,7 +60,11 @@ fn homes() -> Outcome {
     net.await_log("keys in homes that others cannot enter are not read before a restart")?;
     drop(daemon);
     let _daemon = net.start()?;
-    assert_eq!(net.log().matches("keys in homes").count(), 1, "after it they are");
+    assert_eq!(
+        net.log().matches("keys in homes").count(),
+        1,
+        "after it they are"
+    );
     Ok(())
 }
 

@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use knock_spa::code::CodeHash;
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
@@ -213,4 +214,44 @@ fn two_cannot_change_the_file_at_once() {
     assert!(matches!(Lock::take(&inside), Err(CodesError::Busy(_))));
     drop(lock);
     assert!(Lock::take(&inside).is_ok());
+}
+
+fn any_spent() -> impl Strategy<Value = Spent> {
+    let by = prop_oneof![
+        any::<[u8; 4]>().prop_map(IpAddr::from),
+        any::<[u8; 16]>().prop_map(|by| IpAddr::from(by).to_canonical()),
+    ];
+    (any::<[u8; 32]>(), any::<u64>(), by).prop_map(|(hash, at, by)| Spent {
+        hash: CodeHash(hash),
+        at,
+        by,
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_damaged_no_code_that_was_acted_on_comes_back(
+        spent in prop::collection::vec(any_spent(), 0..9),
+        at in any::<prop::sample::Index>(),
+        damage in prop::option::of(1..=u8::MAX),
+    ) {
+        let mut bytes = render_spent(&spent);
+        prop_assert_eq!(parse_spent(&bytes), Some(spent.clone()));
+        let at = at.index(bytes.len());
+        let whole = match damage {
+            // What is cut off was not acted on, unless it was there whole.
+            None => {
+                bytes.truncate(at);
+                (at / 64).saturating_sub(1)
+            }
+            // Of the last record it cannot be told whether it was ever whole.
+            Some(damage) => {
+                bytes[at] ^= damage;
+                spent.len().saturating_sub(1)
+            }
+        };
+        if let Some(read) = parse_spent(&bytes) {
+            prop_assert!(read.len() >= whole && spent.starts_with(&read));
+        }
+    }
 }
