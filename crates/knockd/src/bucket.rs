@@ -1,8 +1,11 @@
 //! Token buckets: a bound on what strangers can make us do.
 
+use std::hash::Hasher as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use knock_core::time::Timestamp;
+use siphasher::sip::SipHasher13;
 
 /// How often at the most a count of what was left out is said.
 const LEFT_OUT_PERIOD: Duration = Duration::from_secs(1);
@@ -99,5 +102,39 @@ impl Bucket {
                 self.counted = now;
             }
         }
+    }
+}
+
+/// Networks share a bucket by a keyed hash, so that the table is bounded and nobody can aim: 32 KiB.
+const NETWORKS: usize = 1_024;
+
+/// A bucket for each network (/24, /56) of those whom strangers claim to be.
+#[derive(Debug)]
+pub(crate) struct Networks {
+    seed: [u64; 2],
+    buckets: Vec<Bucket>,
+}
+
+impl Networks {
+    /// Full buckets, see [`Bucket::new`], under a secret `seed`.
+    pub(crate) fn new(seed: [u64; 2], burst: u32, period: Duration) -> Self {
+        let one = || Bucket::new(burst, period);
+        Self {
+            seed,
+            buckets: std::iter::repeat_with(one).take(NETWORKS).collect(),
+        }
+    }
+
+    /// Takes a token of the network of `source`, if there is one at `now`.
+    pub(crate) fn take(&mut self, source: IpAddr, now: Timestamp) -> bool {
+        let [a, b] = self.seed;
+        let mut hasher = SipHasher13::new_with_keys(a, b);
+        match source {
+            IpAddr::V4(address) => hasher.write(&address.octets()[..3]),
+            IpAddr::V6(address) => hasher.write(&address.octets()[..7]),
+        }
+        let place = usize::try_from(hasher.finish() % 1_024).unwrap_or(0);
+        let bucket = self.buckets.get_mut(place % NETWORKS);
+        bucket.is_some_and(|bucket| bucket.take(now))
     }
 }

@@ -280,6 +280,11 @@ impl Sealed {
             seen: knock.source.to_canonical(),
             outcome,
         };
+        let now = listen::now();
+        if !self.answers.may_send(knock.source, &reply.outcome, now) {
+            self.counts.unanswered = self.counts.unanswered.saturating_add(1);
+            return;
+        }
         let datagram = reply.seal(knock.unsealed.channel(), &mut SystemRng);
         if self.answers.send(knock, &datagram).is_err() {
             self.counts.unanswered = self.counts.unanswered.saturating_add(1);

@@ -3,16 +3,14 @@
 //! The limits stand after the tag, so that only who has a site key can use them up; and before the
 //! work, so that who has one can make us work no more than a part of one processor.
 
-use std::hash::Hasher as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use knock_core::packet::{Packet, payload};
 use knock_core::time::Timestamp;
 use knock_sys::Frame;
-use siphasher::sip::SipHasher13;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Networks};
 use crate::wire::{Knock, Site};
 
 /// Good tags in all: 4,000 a second, at about 0.1 ms each.
@@ -23,9 +21,6 @@ const PERIOD: Duration = Duration::from_micros(250);
 /// and more than the 2,000 a second under which real knocks of the same network must not suffer.
 const ONE: u32 = 500;
 const ONE_PERIOD: Duration = Duration::from_micros(400);
-
-/// Networks share a bucket by a keyed hash, so that the table is bounded and nobody can aim: 32 KiB.
-const BUCKETS: usize = 1_024;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -103,31 +98,20 @@ pub(super) fn payload_of<'a>(frame: &Frame<'a>) -> Option<&'a [u8]> {
 /// The token buckets.
 #[derive(Debug)]
 struct Limits {
-    seed: [u64; 2],
     all: Bucket,
-    networks: Vec<Bucket>,
+    networks: Networks,
 }
 
 impl Limits {
     fn new(seed: [u64; 2]) -> Self {
-        let one = || Bucket::new(ONE, ONE_PERIOD);
         Self {
-            seed,
             all: Bucket::new(ALL, PERIOD),
-            networks: std::iter::repeat_with(one).take(BUCKETS).collect(),
+            networks: Networks::new(seed, ONE, ONE_PERIOD),
         }
     }
 
     fn take(&mut self, source: IpAddr, now: Timestamp) -> bool {
-        let [a, b] = self.seed;
-        let mut hasher = SipHasher13::new_with_keys(a, b);
-        match source {
-            IpAddr::V4(address) => hasher.write(&address.octets()[..3]),
-            IpAddr::V6(address) => hasher.write(&address.octets()[..7]),
-        }
-        let place = usize::try_from(hasher.finish() % 1_024).unwrap_or(0);
-        let network = self.networks.get_mut(place % BUCKETS);
-        network.is_some_and(|network| network.take(now)) && self.all.take(now)
+        self.networks.take(source, now) && self.all.take(now)
     }
 }
 

@@ -2,12 +2,24 @@
 //!
 //! A raw socket of `IPPROTO_RAW` sends whole IP packets and never receives one (raw(7)). It is opened
 //! before the keeper gives up the capability for that, and needs none afterwards.
+//!
+//! An answer is never longer than what it answers, and there are never more of them than packets that
+//! the listener's limits let through: 4,000 a second in all. What opens a door is answered once. Of
+//! what opens none, whoever has recorded a packet can have the answer sent again and again to where
+//! he says that he is: so those are limited, to 20 a second for one network (/24, /56) after 50 at
+//! once, which is 3.8 kB a second at somebody who never asked.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
 
+use knock_core::time::Timestamp;
+use knock_spa::Outcome;
+use knock_spa::rand_core::Rng as _;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::SystemRng;
+use crate::bucket::Networks;
 use crate::wire::Knock;
 
 /// The sockets, one for each version of IP; one that the system does not have is missing.
@@ -15,7 +27,12 @@ use crate::wire::Knock;
 pub struct Answers {
     v4: Option<Socket>,
     v6: Option<Socket>,
+    idle: Networks,
 }
+
+/// Answers to one network for which nothing was done: so many at once, then one each period.
+const IDLE: u32 = 50;
+const IDLE_PERIOD: Duration = Duration::from_millis(50);
 
 /// `IPPROTO_RAW` and `IPPROTO_UDP`.
 const RAW: i32 = 255;
@@ -40,8 +57,15 @@ impl Answers {
             (v4, v6) => Ok(Self {
                 v4: v4.ok(),
                 v6: v6.ok(),
+                idle: idle(),
             }),
         }
+    }
+
+    /// Whether this may be answered to `source` at `now`: what was done is, anything else within a
+    /// limit for its network.
+    pub fn may_send(&mut self, source: IpAddr, outcome: &Outcome, now: Timestamp) -> bool {
+        is_done(outcome) || self.idle.take(source, now)
     }
 
     /// Answers a knock.
@@ -74,6 +98,19 @@ impl Answers {
         let socket = socket.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         socket.send_to(&packet, &SockAddr::from(address))?;
         Ok(())
+    }
+}
+
+fn idle() -> Networks {
+    let seed = [SystemRng.next_u64(), SystemRng.next_u64()];
+    Networks::new(seed, IDLE, IDLE_PERIOD)
+}
+
+/// Whether the packet has used itself up by what was done for it: it is answered so once.
+const fn is_done(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Opened { .. } | Outcome::Closed | Outcome::WouldOpen { .. } => true,
+        Outcome::Confirm(_) | Outcome::Refused(_) => false,
     }
 }
 
@@ -142,6 +179,28 @@ fn sum(bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
     use etherparse::{SlicedPacket, TransportSlice};
+    use knock_spa::Refusal;
+
+    #[test]
+    fn what_opens_nothing_is_answered_within_a_limit_for_each_network() {
+        let mut answers = Answers {
+            v4: None,
+            v6: None,
+            idle: idle(),
+        };
+        let mut answered = |source: [u8; 4], outcome: &Outcome, count: usize, at: u64| {
+            let (source, now) = (IpAddr::from(source), Timestamp::from_millis(at));
+            let may = (0..count).filter(|_| answers.may_send(source, outcome, now));
+            may.count()
+        };
+        let late = Outcome::Refused(Refusal::ClockOff(100_000));
+        let elsewhere = Outcome::Refused(Refusal::AddressMismatch);
+        assert_eq!(answered([192, 0, 2, 1], &late, 40, 5_000), 40);
+        assert_eq!(answered([192, 0, 2, 2], &elsewhere, 40, 5_000), 10);
+        assert_eq!(answered([192, 0, 2, 1], &late, 40, 5_999), 19);
+        assert_eq!(answered([192, 0, 2, 1], &Outcome::Closed, 400, 6_000), 400);
+        assert_eq!(answered([198, 51, 100, 1], &late, 40, 6_000), 40, "others");
+    }
 
     #[test]
     fn packets_are_as_others_build_them() {
