@@ -19,7 +19,7 @@ impl Daemon {
         self.side.handle_readable();
         while let Some(notice) = self.side.poll_notice() {
             match notice {
-                Notice::Knock(knock) => self.handle_knock(&knock),
+                Notice::Knock(knock) => self.handle_knocks(knock),
                 Notice::Report(report) => self.handle_report(&report),
                 Notice::Interface { name, change } => {
                     let level = match change {

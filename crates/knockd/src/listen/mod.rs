@@ -239,6 +239,19 @@ impl PacketSide {
         self.notices.pop_front()
     }
 
+    /// The next notice, if it is a sealed packet: those that have come together can be looked at
+    /// together. Otherwise it waits for [`PacketSide::poll_notice`].
+    #[must_use]
+    pub fn poll_knock(&mut self) -> Option<Box<Knock>> {
+        match self.notices.pop_front()? {
+            Notice::Knock(knock) => Some(knock),
+            other => {
+                self.notices.push_front(other);
+                None
+            }
+        }
+    }
+
     /// The process id of the listener, if there is one.
     #[must_use]
     pub fn listener(&self) -> Option<u32> {
