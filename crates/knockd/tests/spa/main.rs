@@ -1,8 +1,10 @@
 //! Sealed packets, from a client's socket to an open port and the answer, between throw-away hosts.
 
+mod boundaries;
 mod capture;
 mod codes;
 mod doctor;
+mod inject;
 mod keys;
 mod kinds;
 mod net;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         kinds::CASES,
         replays::CASES,
         tampering::CASES,
+        boundaries::CASES,
         reload::CASES,
         codes::CASES,
     ];
