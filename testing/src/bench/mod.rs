@@ -4,6 +4,7 @@
 //! [`Line`]s: the figures of both, the ratio, and whether the budget is held.
 
 mod accounts;
+mod ask;
 mod bare;
 mod daemon;
 mod doors;
@@ -13,10 +14,12 @@ mod hostile;
 mod idle;
 mod latency;
 mod memory;
+mod processors;
 mod report;
 mod ring;
 mod scans;
 mod sizes;
+mod spa;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,7 +60,7 @@ impl Bench {
 }
 
 /// All of them, the quickest first.
-pub const ALL: [Bench; 10] = [
+pub const ALL: [Bench; 11] = [
     Bench {
         name: "sizes",
         run: |programs, _| sizes::run(programs),
@@ -69,6 +72,10 @@ pub const ALL: [Bench; 10] = [
     Bench {
         name: "gate",
         run: |programs, _| gate::run(programs),
+    },
+    Bench {
+        name: "spa",
+        run: |programs, _| spa::run(programs),
     },
     Bench {
         name: "flood",

@@ -22,7 +22,7 @@ struct Options {
     /// Watch the idle daemons for 60 s instead of 20 s
     #[arg(long)]
     full: bool,
-    /// Only these: sizes, latency, gate, flood, ring, doors, scans, hostile, memory, idle
+    /// Only these: sizes, latency, gate, spa, flood, ring, doors, scans, hostile, memory, idle
     #[arg(long, short)]
     only: Vec<String>,
     /// Be the program that only counts packets: what the daemon is compared with

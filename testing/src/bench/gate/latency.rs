@@ -13,12 +13,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use knock_sys::take_turns;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 
 use super::side::{By, Side};
 use crate::Result;
+use crate::bench::processors::Processors;
 use crate::bench::report::Samples;
 use crate::bench::{Line, Programs, TURNS};
 
@@ -33,15 +31,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// So that a packet is not seen along with the one before.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The calling thread.
-const THIS: Pid = Pid::from_raw(0);
-
-/// As our daemon has them.
-const NICE: i32 = -10;
-const SLICE: Duration = Duration::from_micros(100);
-
 pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
-    let processors = Processors::divide()?;
+    let processors = Processors::divide(usize::MAX)?;
     let mut all = Vec::new();
     for by in [By::Iptables, By::Nft, By::Gate] {
         all.push((Side::start(programs, by)?, Samples::default()));
@@ -112,44 +103,4 @@ fn question(side: &mut Side) -> Result<Samples> {
         Ok(begun.elapsed().as_secs_f64() * 1e6)
     };
     (0..1000).map(ask).collect()
-}
-
-/// The processors, divided: the last one for the calling thread, the others for what it starts, as
-/// long as this lives. Where there is but one, all share it.
-struct Processors {
-    all: CpuSet,
-    last: CpuSet,
-}
-
-impl Processors {
-    /// The calling thread, and what it starts, is held on the others until [`Processors::take_last`].
-    fn divide() -> Result<Self> {
-        let all = sched_getaffinity(THIS)?;
-        let allowed = |cpu: &usize| all.is_set(*cpu).unwrap_or(false);
-        let mut rest = (0..CpuSet::count()).rev().filter(allowed);
-        let (mut last, mut others) = (CpuSet::new(), CpuSet::new());
-        last.set(rest.next().ok_or("no processor")?)?;
-        for cpu in rest {
-            others.set(cpu)?;
-        }
-        if others == CpuSet::new() {
-            others = last;
-        }
-        sched_setaffinity(THIS, &others)?;
-        Ok(Self { all, last })
-    }
-
-    fn take_last(&self) -> Result<()> {
-        // Without the privilege it is as late as any other.
-        take_turns(NICE, SLICE).unwrap_or_default();
-        Ok(sched_setaffinity(THIS, &self.last)?)
-    }
-}
-
-impl Drop for Processors {
-    fn drop(&mut self) {
-        // It was allowed before.
-        sched_setaffinity(THIS, &self.all).unwrap_or_default();
-        take_turns(0, Duration::ZERO).unwrap_or_default();
-    }
 }

@@ -1,6 +1,5 @@
 //! What a native door costs and how soon it is open, beside what administrators do without one.
 
-mod ask;
 mod connect;
 mod cost;
 mod crowd;

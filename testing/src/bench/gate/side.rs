@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::ask::{Asker, Place};
 use crate::Result;
 use crate::bench::Programs;
+use crate::bench::ask::{Asker, Place};
 use crate::bench::daemon::Daemon;
 use crate::script::{Knock, packet};
 
