@@ -4,6 +4,7 @@
 //! machine: listening ports, programs, files and accounts that the configuration names. Then it
 //! says what the doors guard. It changes nothing and runs nothing.
 
+mod clients;
 mod files;
 mod guards;
 mod listeners;
@@ -62,7 +63,8 @@ pub fn run(options: &Options) -> ExitCode {
             let findings = Findings::of(&loaded, &System::this());
             let good = findings.is_empty() || !options.deny_warnings;
             let guards = guards::text(&loaded.config, guards::ssh_port());
-            (findings.render(&loaded) + &guards, good)
+            let clients = clients::text(&loaded.config, Path::new(clients::FOLDER));
+            (findings.render(&loaded) + &guards + &clients, good)
         }
         Err(error @ LoadError::Mistakes { .. }) => (error.render(true), false),
         Err(error) => {
