@@ -1,4 +1,5 @@
-//! `docs/compat.md` names a test for each difference from the original, and those tests exist.
+//! `docs/compat.md` names a test for each difference from the original, and those tests exist; so do
+//! those that `README.md`, `SECURITY.md` and `docs/spa-protocol.md` name.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -48,7 +49,7 @@ fn sources(prefix: &str) -> &'static [&'static str] {
         "engine" => &["crates/knock-core/src/engine"],
         "filter" => &["crates/knock-core/src/filter"],
         "log" => &["crates/knockd/src/log"],
-        "listen" => &["crates/knockd/tests/listen"],
+        "listen" => &["crates/knockd/src/listen", "crates/knockd/tests/listen"],
         "daemon" => &["crates/knockd/tests/daemon"],
         "keeper" => &["crates/knockd/src/keeper"],
         "gate" => &["crates/knockd/src/gate", "crates/knockd/tests/gate"],
@@ -57,6 +58,14 @@ fn sources(prefix: &str) -> &'static [&'static str] {
             "crates/knockd/tests/journal.rs",
         ],
         "firewall" => &["crates/knockd/tests/firewall"],
+        "spa" => &[
+            "crates/knock-spa/src",
+            "crates/knock-spa/tests",
+            "crates/knockd/src/listener/sealed.rs",
+            "crates/knockd/src/spa",
+            "crates/knockd/tests/spa",
+        ],
+        "compat" => &["crates/knock/tests/compat.rs"],
         "cli" => &["crates/knockd/src"],
         "spa" => &["crates/knockd/tests/spa"],
         "step" => &["crates/knock/src"],
@@ -136,4 +145,52 @@ fn the_tests_that_the_readme_names_exist() {
         let cases = root().join(format!("testing/cases/{topic}.toml"));
         assert!(cases.is_file(), "{topic}");
     }
+}
+
+/// All that is between backquotes, also where a line ends within it; each paragraph by itself, so that
+/// a backquote too many spoils no more than one.
+fn quotations(page: &str) -> Vec<String> {
+    let paragraphs = page.split("\n\n");
+    let quoted = paragraphs.flat_map(|text| text.split('`').skip(1).step_by(2));
+    let in_one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    quoted.map(in_one_line).collect()
+}
+
+/// A test is named by a sentence.
+fn is_sentence(word: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    word.chars().all(is_letter) && word.matches('_').count() >= 3
+}
+
+#[test]
+fn the_tests_that_the_threat_model_names_exist() {
+    let page = fs::read_to_string(root().join("SECURITY.md")).unwrap_or_default();
+    let quoted = quotations(&page);
+    let text: String = quoted
+        .iter()
+        .map(|quoted| format!("`{quoted}`\n"))
+        .collect();
+    let references = references(&text);
+    assert!(
+        references.len() >= 60,
+        "{}: {references:?}",
+        references.len()
+    );
+    let missing: Vec<_> = references
+        .iter()
+        .filter(|(prefix, name)| !exists(prefix, name))
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+    let bare: Vec<_> = quoted.iter().filter(|word| is_sentence(word)).collect();
+    assert!(bare.is_empty(), "of what? {bare:#?}");
+}
+
+#[test]
+fn the_tests_that_the_protocol_names_exist() {
+    let page = fs::read_to_string(root().join("docs/spa-protocol.md")).unwrap_or_default();
+    let quoted = quotations(&page);
+    let names: Vec<_> = quoted.iter().filter(|word| is_sentence(word)).collect();
+    assert!(names.len() >= 12, "{}: {names:?}", names.len());
+    let missing: Vec<_> = names.iter().filter(|name| !exists("spa", name)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
 }

@@ -180,4 +180,27 @@ mod tests {
         assert_eq!(taken(&stage, 20_000, at(500)), 500);
         assert_eq!(taken(&opening, 20_000, at(500)), 2_000);
     }
+
+    #[test]
+    fn more_opened_packets_than_there_can_be_are_refused() {
+        let mut intake = Intake::default();
+        let mut unsealed = vec![1];
+        unsealed.resize(1 + 4 + 16 + 32 + 32 + 80, 0);
+        let knock = Knock {
+            at: Timestamp::ZERO,
+            source: IpAddr::from([10, 0, 0, 1]),
+            destination: IpAddr::from([10, 0, 0, 2]),
+            source_port: 1,
+            port: 2,
+            interface: 3,
+            unsealed: knock_spa::Unsealed::from_bytes(&unsealed).unwrap(),
+        };
+        let bytes = knock.encode();
+        let mut taken = |now| {
+            let all = (0..20_000).filter(|_| intake.message(&bytes, now).is_ok());
+            all.count()
+        };
+        assert_eq!(taken(at(0)), 4_096);
+        assert_eq!(taken(at(500)), 4_000, "8,000 a second");
+    }
 }

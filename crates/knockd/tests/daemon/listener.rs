@@ -23,6 +23,10 @@ pub(crate) const CASES: &[Case] = &[
         "a_reload_says_when_commands_would_need_what_was_given_up",
         reload,
     ),
+    (
+        "both_processes_have_their_turn_soon_and_commands_as_everybody",
+        turns,
+    ),
     ("a_listener_does_not_outlive_its_keeper", orphan),
     ("an_account_that_does_not_exist_is_an_error", no_account),
     (
@@ -163,6 +167,32 @@ fn reload() -> Outcome {
     daemon.signal(Signal::HUP)?;
     site.await_log("has given up at its start what they may need; restart it")?;
     assert_eq!(site.read("log").matches("restart it").count(), 1);
+    Ok(())
+}
+
+/// Field 19 of `/proc/PID/stat` is the nice value (proc_pid_stat(5)).
+fn nice_of(stat: &str) -> Outcome<i32> {
+    let (_, rest) = stat.rsplit_once(')').ok_or("no name")?;
+    let nice = rest.split_whitespace().nth(16).ok_or("no such field")?;
+    Ok(nice.parse()?)
+}
+
+fn turns() -> Outcome {
+    let site = Site::new("[A]\nsequence = 7000:udp\ncommand = cat /proc/self/stat > hits\n")?;
+    let daemon = site.start(&[])?;
+    let listener = listener_of(daemon.id())?.as_raw_pid();
+    let own = nice_of(&fs::read_to_string("/proc/self/stat")?)?;
+    let (soon, usual) = match is_real_root() {
+        true => (own.min(-10), 0),
+        false => (own, own.max(0)),
+    };
+    for process in [i32::try_from(daemon.id())?, listener] {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+        assert_eq!(nice_of(&stat)?, soon);
+    }
+    site.knock(&[7000])?;
+    eventually("the command", || site.read("hits").ends_with('\n'))?;
+    assert_eq!(nice_of(&site.read("hits"))?, usual);
     Ok(())
 }
 
