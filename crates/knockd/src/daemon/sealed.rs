@@ -3,6 +3,8 @@
 //! Nobody is answered whose signature is not good. What is granted is put down in `spa-marks` before
 //! anything is done for it, and "opened" is said after the kernel has done it.
 
+mod knocks;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
@@ -29,7 +31,7 @@ use crate::listen::{self, Knock};
 use crate::log::{Level, Line};
 use crate::spa::SystemRng;
 use crate::spa::answer::Answers;
-use crate::spa::marks::{AT_ONCE, Marks};
+use crate::spa::marks::Marks;
 use crate::spa::people::People;
 use crate::spa::store::{Store, StoreError};
 use crate::wire::Site;
@@ -324,91 +326,6 @@ fn here<'a>(
 }
 
 impl Daemon {
-    /// The listener has opened a packet. It is looked at together with those that have come behind
-    /// it, so that the disk is waited for once.
-    pub(super) fn handle_knocks(&mut self, first: Box<Knock>) {
-        let mut knocks = vec![first];
-        while knocks.len() < AT_ONCE
-            && let Some(knock) = self.side.poll_knock()
-        {
-            knocks.push(knock);
-        }
-        if self.ending.is_some() {
-            return;
-        }
-        let Some(mut sealed) = self.sealed.take() else {
-            return;
-        };
-        sealed.follow().into_iter().for_each(|line| self.log(line));
-        self.handle_sealed(&mut sealed, &knocks);
-        self.sealed = Some(sealed);
-        self.perform();
-    }
-
-    fn handle_sealed<'a>(&mut self, sealed: &mut Sealed, knocks: &'a [Box<Knock>]) {
-        let doors = Arc::clone(self.doors.now());
-        let judge = |knock: &'a Knock| Some((knock, sealed.judge(knock, &doors)?));
-        let all: Vec<_> = knocks.iter().map(Box::as_ref).filter_map(judge).collect();
-        let marks: Vec<_> = all.iter().filter_map(|(_, judged)| judged.mark()).collect();
-        let written = sealed.marks.put(&marks);
-        for (knock, judged) in all {
-            if let Some(outcome) = self.outcome(sealed, knock, &judged, &doors, &written) {
-                sealed.answer(knock, outcome);
-            }
-        }
-    }
-
-    /// Does what is to be done for a packet that somebody has signed, once it is known whether the
-    /// mark was written. What is answered, if anything is.
-    fn outcome(
-        &mut self,
-        sealed: &mut Sealed,
-        knock: &Knock,
-        judged: &Judged,
-        doors: &Arc<[Door]>,
-        written: &io::Result<()>,
-    ) -> Option<Outcome> {
-        let Judged {
-            who,
-            request,
-            door,
-            verdict,
-        } = judged;
-        let now = listen::now();
-        let refused = |text: &str| {
-            let text = format!("refused: {text}: {who}");
-            Line::of_source(knock.source, request.door.as_str(), "refused", &text)
-        };
-        match (verdict, written) {
-            (Verdict::Confirm(cookie), _) => Some(Outcome::Confirm(*cookie)),
-            (Verdict::Refused(refusal), _) => {
-                sealed.counts.refused = sealed.counts.refused.saturating_add(1);
-                let line = refused(&refusal.to_string()).at(Level::Warning);
-                self.keeper.tell(line, now);
-                let untold =
-                    *refusal == Refusal::Replay && !sealed.was_granted(request, knock.source);
-                (!untold).then_some(Outcome::Refused(*refusal))
-            }
-            (Verdict::Granted(_), Ok(())) => {
-                sealed.counts.granted = sealed.counts.granted.saturating_add(1);
-                sealed.remember(request, knock.source);
-                let door = door.and_then(|id| DoorRef::new(doors, DoorId(id)));
-                Some(match door {
-                    Some(door) => self.act(&door, request, knock.source, who, now),
-                    None => Outcome::Refused(Refusal::UnknownDoor),
-                })
-            }
-            (Verdict::Granted(_), Err(error)) => {
-                let text = format!(
-                    "that it was accepted cannot be written down ({})",
-                    reason(error)
-                );
-                self.keeper.tell(refused(&text).at(Level::Error), now);
-                Some(Outcome::Refused(Refusal::GateError))
-            }
-        }
-    }
-
     /// Does what is granted.
     fn act(
         &mut self,
