@@ -20,6 +20,8 @@ use crate::Result;
 pub(super) struct Usage {
     /// In user space and in the kernel on its behalf.
     pub(super) cpu: Duration,
+    /// Ready to run, while others had the processor.
+    pub(super) waited: Duration,
     user_ticks: u64,
     system_ticks: u64,
 }
@@ -29,6 +31,7 @@ impl Usage {
     pub(super) fn since(&self, earlier: &Self) -> Self {
         Self {
             cpu: self.cpu.saturating_sub(earlier.cpu),
+            waited: self.waited.saturating_sub(earlier.waited),
             user_ticks: self.user_ticks.saturating_sub(earlier.user_ticks),
             system_ticks: self.system_ticks.saturating_sub(earlier.system_ticks),
         }
@@ -38,6 +41,7 @@ impl Usage {
     pub(super) fn plus(&self, other: &Self) -> Self {
         Self {
             cpu: self.cpu + other.cpu,
+            waited: self.waited + other.waited,
             user_ticks: self.user_ticks + other.user_ticks,
             system_ticks: self.system_ticks + other.system_ticks,
         }
@@ -59,6 +63,7 @@ impl Usage {
 pub(super) struct Accounts {
     process: u32,
     cpu: Ledger,
+    waited: Ledger,
     switches: Ledger,
     user_ticks: Ledger,
     system_ticks: Ledger,
@@ -69,6 +74,7 @@ impl Accounts {
         Self {
             process,
             cpu: Ledger::default(),
+            waited: Ledger::default(),
             switches: Ledger::default(),
             user_ticks: Ledger::default(),
             system_ticks: Ledger::default(),
@@ -81,10 +87,12 @@ impl Accounts {
     /// # Errors
     /// If it has ended, or the kernel does not tell.
     pub(super) fn usage(&mut self) -> Result<Usage> {
-        let mut ran = Vec::new();
+        let (mut ran, mut waited) = (Vec::new(), Vec::new());
         for (thread, text) in self.of_threads("schedstat")? {
-            let first = text.split_whitespace().next();
-            ran.push((thread, first.ok_or("no scheduler statistics")?.parse()?));
+            let mut fields = text.split_whitespace();
+            let mut next = || fields.next().ok_or("no scheduler statistics");
+            ran.push((thread.clone(), next()?.parse()?));
+            waited.push((thread, next()?.parse()?));
         }
         let (mut user, mut system) = (Vec::new(), Vec::new());
         for directory in self.processes()? {
@@ -97,6 +105,7 @@ impl Accounts {
         }
         Ok(Usage {
             cpu: Duration::from_nanos(self.cpu.total(ran)),
+            waited: Duration::from_nanos(self.waited.total(waited)),
             user_ticks: self.user_ticks.total(user),
             system_ticks: self.system_ticks.total(system),
         })
@@ -268,6 +277,7 @@ mod tests {
     fn the_time_is_divided_as_the_ticks_are() {
         let mut usage = Usage {
             cpu: Duration::from_millis(100),
+            waited: Duration::ZERO,
             user_ticks: 3,
             system_ticks: 1,
         };
