@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use knock_spa::{Outcome as Answer, Refusal, Unsealed};
@@ -27,6 +27,10 @@ pub(crate) const CASES: &[Case] = &[
     (
         "a_program_that_has_the_port_takes_nothing_from_a_knock",
         port_in_use,
+    ),
+    (
+        "keys_that_others_could_have_written_do_not_count",
+        written_by_others,
     ),
     (
         "a_profile_names_nobody_and_opens_nothing_by_itself",
@@ -174,6 +178,25 @@ fn port_in_use() -> Outcome {
     assert!(net.reaches(CLIENT, SERVER, 22)?);
     let mut bytes = [0; 2048];
     assert_eq!(resolver.recv(&mut bytes)?, 256, "it gets it too");
+    Ok(())
+}
+
+fn written_by_others() -> Outcome {
+    let net = Net::new(SSH)?;
+    let _daemon = net.start()?;
+    let knock = || net.knock(CLIENT, &Wish::of(alice(), "ssh"));
+    let keys = net.path("keys");
+    opened(&knock()?)?;
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o620))?;
+    assert!(knock().is_err());
+    net.await_log(&format!("others can change {} (mode 0620)", keys.display()))?;
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o644))?;
+    opened(&knock()?)?;
+    // In a namespace without this account nobody can give a file away.
+    if chown(&keys, Some(4_242), None).is_ok() {
+        assert!(knock().is_err());
+        net.await_log(&format!("{} belongs to user 4242", keys.display()))?;
+    }
     Ok(())
 }
 
