@@ -233,6 +233,7 @@ fn write(path: &Path, window: &Window) -> io::Result<(File, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::os::unix::fs::PermissionsExt;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -367,5 +368,43 @@ mod tests {
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
         assert_eq!(refused(folder.path()).to_string(), "it is no regular file");
         assert!(trust(true, geteuid().as_raw() + 1, 0o100_600).is_err());
+    }
+
+    fn key(number: usize) -> KeyId {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        KeyId(id)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn whatever_a_crash_leaves_of_the_last_ones_all_before_them_count(
+            batches in proptest::collection::vec(1_usize..=9, 1..12),
+            on_the_disk: u16,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let (mut marks, _) = open(folder.path());
+            let time = UnixMillis(NOW.0 + 1);
+            let (mut all, mut durable) = (0, 0);
+            for count in batches {
+                durable = all;
+                all += count;
+                let accept = |n| marks.window.accept(key(n), time, NOW).unwrap();
+                let batch: Vec<_> = (durable..all).map(accept).collect();
+                marks.put(&batch).unwrap();
+            }
+            drop(marks);
+            let is_there = |n: usize| n < durable || on_the_disk >> (n - durable) & 1 == 1;
+            for n in (0..all).filter(|n| !is_there(*n)) {
+                damage(folder.path(), n, |record| record.fill(0));
+            }
+            let (marks, lost) = open(folder.path());
+            prop_assert!(!lost);
+            for n in 0..all {
+                prop_assert_eq!(marks.window.check(key(n), time, NOW).is_err(), is_there(n));
+            }
+        }
     }
 }
