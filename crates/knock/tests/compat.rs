@@ -67,7 +67,6 @@ fn sources(prefix: &str) -> &'static [&'static str] {
         ],
         "compat" => &["crates/knock/tests/compat.rs"],
         "cli" => &["crates/knockd/src"],
-        "spa" => &["crates/knockd/tests/spa"],
         "step" => &["crates/knock/src"],
         "wire" => &["crates/knock/tests/wire"],
         "check" => &["crates/knockd/tests"],
