@@ -61,6 +61,8 @@ fn sources(prefix: &str) -> &'static [&'static str] {
         "spa" => &[
             "crates/knock-spa/src",
             "crates/knock-spa/tests",
+            "crates/knockd/src/listen/intake.rs",
+            "crates/knockd/src/listener/codes.rs",
             "crates/knockd/src/listener/sealed.rs",
             "crates/knockd/src/spa",
             "crates/knockd/tests/spa",

@@ -4,6 +4,7 @@ mod boundaries;
 mod capture;
 mod codes;
 mod doctor;
+#[path = "../sandbox/inject.rs"]
 mod inject;
 mod keys;
 mod kinds;
