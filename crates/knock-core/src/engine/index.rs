@@ -59,6 +59,9 @@ pub(super) struct Index {
     buckets: u32,
     /// How many bits of a cell are the slot's.
     slot_bits: u32,
+    /// A bit for each cell of a bucket. A variable, so that the compiler makes vector instructions
+    /// for all words of a bucket and not for some.
+    cells: u32,
     hasher: SipHasher13,
 }
 
@@ -73,6 +76,7 @@ impl Index {
             words,
             buckets,
             slot_bits: u32::BITS - capacity.leading_zeros(),
+            cells: (1 << PASSED) - 1,
             hasher: SipHasher13::new_with_keys(k0, k1),
         }
     }
@@ -96,9 +100,13 @@ impl Index {
         let above_slot = self.above_slot(hash);
         let of_slot = u32::MAX >> (u32::BITS - self.slot_bits);
         let home = self.home(hash);
+        let mut vacancy = None;
         let mut at = home;
         while let Some(bucket) = self.bucket(at) {
-            let mut same = which(bucket, |cell| cell & !of_slot == above_slot);
+            let mut same = self.which(bucket, |cell| cell & !of_slot == above_slot);
+            if at == home {
+                vacancy = self.vacancy(bucket, at);
+            }
             while same != 0 {
                 let cell = bucket.get(to_usize(same.trailing_zeros()));
                 // An empty cell is like one of the hash 0.
@@ -114,15 +122,21 @@ impl Index {
             }
             at = self.next(at);
         }
-        Err(self.vacancy(home))
+        Err(vacancy)
     }
 
-    /// Where there is room in a bucket.
-    fn vacancy(&self, bucket: usize) -> Option<Place> {
-        let empty = which(self.bucket(bucket)?, |cell| cell == 0).trailing_zeros();
-        let cell = Some(to_usize(empty)).filter(|cell| *cell < PASSED)?;
-        let word = self.margin + bucket * WIDTH + cell;
-        u32::try_from(word).ok().map(Place)
+    /// Where there is room in `bucket`, which is the one `at`.
+    fn vacancy(&self, bucket: &Bucket, at: usize) -> Option<Place> {
+        let empty = self.which(bucket, |cell| cell == 0);
+        let word = self.margin + at * WIDTH + to_usize(empty.trailing_zeros());
+        let place = u32::try_from(word).ok().map(Place);
+        place.filter(|_| empty != 0)
+    }
+
+    /// A bit for each cell for which `is_it` says so.
+    fn which(&self, bucket: &Bucket, is_it: impl Fn(u32) -> bool) -> u32 {
+        let bit = |bits, (n, cell): (u32, &u32)| bits | (u32::from(is_it(*cell)) << n);
+        (0..).zip(bucket).fold(0, bit) & self.cells
     }
 
     /// The bucket where a source with `hash` is at home.
@@ -146,7 +160,8 @@ impl Index {
         let home = self.home(hash);
         let mut at = home;
         loop {
-            if let Some(Place(word)) = self.vacancy(at) {
+            let bucket = self.bucket(at);
+            if let Some(Place(word)) = bucket.and_then(|bucket| self.vacancy(bucket, at)) {
                 let passed_on = if at == home { 0 } else { Place::PASSED_ON };
                 self.set(Place(word), cell);
                 return Place(word | passed_on);
@@ -226,14 +241,6 @@ impl Index {
         assert!(count > 0 || !passed, "an empty index has passed nothing");
         count
     }
-}
-
-/// A bit for each cell for which `is_it` says so, of which the compiler makes vector
-/// instructions.
-fn which(bucket: &Bucket, is_it: impl Fn(u32) -> bool) -> u32 {
-    let bit = |(bits, n): (u32, u32), cell: &u32| (bits | (u32::from(is_it(*cell)) << n), n + 1);
-    let (bits, _) = bucket.iter().fold((0, 0), bit);
-    bits & ((1 << PASSED) - 1)
 }
 
 fn to_usize(n: u32) -> usize {
