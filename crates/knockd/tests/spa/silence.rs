@@ -214,7 +214,13 @@ impl Scene {
         let answers = |left: &Left| *left == Left::Datagram(PORT, 160);
         let answered = seen.left.iter().filter(|left| answers(left)).count();
         assert_eq!(answered, sent / 256 + 1);
-        seen.left.retain(|left| !answers(left));
+        // Who is answered before his own packet has come through the firewall may be refused by the
+        // kernel beside (docs/spa-protocol.md, known weaknesses); he is no stranger.
+        let knocker: IpAddr = CLIENT.parse()?;
+        let beside = |left: &Left| matches!(left, Left::PortUnreachable { to, port: PORT, .. } if *to == knocker);
+        let refused = seen.left.iter().filter(|left| beside(left)).count();
+        assert!(refused <= answered);
+        seen.left.retain(|left| !answers(left) && !beside(left));
         Ok((seen.left, sent))
     }
 }
@@ -285,14 +291,12 @@ fn firewalled() -> Outcome {
 /// each datagram, of the same length.
 fn open_to_all() -> Outcome {
     let scene = Scene::new(COMMANDS)?;
-    let owner: IpAddr = CLIENT.parse()?;
     for from in [OTHER, CLIENT_6] {
         let refusals = |port| -> Outcome<Vec<usize>> {
             let (left, sent) = scene.left(from, port)?;
             let mut lengths = Vec::new();
             for left in left {
                 match left {
-                    Left::PortUnreachable { to, .. } if to == owner => {}
                     Left::PortUnreachable {
                         port: of, bytes, ..
                     } if of == port => {
