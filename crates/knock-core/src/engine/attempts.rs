@@ -115,6 +115,25 @@ impl Table {
         }
     }
 
+    /// Prefetches where the first `count` attempts are that end by time.
+    pub(super) fn prepare_to_end(&mut self, count: usize, by: &impl Prefetch) {
+        let soonest = self.lanes.soonest(&self.slab);
+        let mut next = soonest.and_then(|(_, list)| self.lanes.first(list));
+        for _ in 0..count {
+            let slot = next.and_then(|slot| usize::try_from(slot).ok());
+            let Some((slot, attempt)) = slot.zip(slot.and_then(|slot| self.slab.peek(slot))) else {
+                break;
+            };
+            if let Some(bucket) = self.index.bucket_of(attempt.place) {
+                by.prefetch(bucket);
+            }
+            if let Some(later) = self.slab.peek(slot.saturating_add(AHEAD)) {
+                by.prefetch(later);
+            }
+            next = Some(attempt.in_lane.after);
+        }
+    }
+
     /// Goes to the first attempt of `source`, whose hash may be known already.
     pub(super) fn seek(&mut self, source: Source, hash: Option<Hash>) {
         let hash = hash.unwrap_or_else(|| self.index.hash(source));

@@ -55,6 +55,13 @@ pub trait Prefetch {
     fn prefetch<T>(&self, place: &T);
 }
 
+/// Fetches nothing.
+struct Nothing;
+
+impl Prefetch for Nothing {
+    fn prefetch<T>(&self, _: &T) {}
+}
+
 /// What an engine has found out about a packet before its turn.
 #[derive(Copy, Clone, Debug)]
 pub struct Prepared(Option<Known>);
@@ -144,6 +151,9 @@ pub struct Counters {
 
 /// How many attempts one call of [`Engine::handle_timeout`] ends.
 const TIMEOUTS_A_CALL: usize = 256;
+
+/// How many of them are prefetched at once.
+const AT_ONCE: usize = 16;
 
 /// The most doors that an engine knows, as [`DoorId`] numbers them; any further are not heard.
 const MAX_DOORS: usize = 1 << 16;
@@ -331,8 +341,16 @@ impl Engine {
     /// Ends attempts whose time is over at `now`, in the order of their deadlines; a bounded
     /// number a call, so ask [`Engine::poll_timeout`] again afterwards.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.handle_timeout_prefetched(now, &Nothing);
+    }
+
+    /// As [`Engine::handle_timeout`], with a prefetch for what ends next.
+    pub fn handle_timeout_prefetched(&mut self, now: Timestamp, by: &impl Prefetch) {
         self.clock = self.clock.max(now);
-        for _ in 0..TIMEOUTS_A_CALL {
+        for n in 0..TIMEOUTS_A_CALL {
+            if n.is_multiple_of(AT_ONCE) {
+                self.table.prepare_to_end(AT_ONCE, by);
+            }
             let Some(attempt) = self.table.end_due(self.clock) else {
                 break;
             };

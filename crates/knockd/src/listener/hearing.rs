@@ -285,7 +285,7 @@ impl Listener {
     fn handle_timeout(&mut self, more: bool) {
         let now = if more { self.last } else { now() };
         while self.engine.poll_timeout().is_some_and(|due| due <= now) {
-            self.engine.handle_timeout(now);
+            self.engine.handle_timeout_prefetched(now, &Caches);
             push_events(&mut self.engine, &mut self.outbox, self.doors);
             if more {
                 break;

@@ -318,7 +318,7 @@ fn run(engine: &mut Engine, operation: &Operation, now: &mut Timestamp) {
         Operation::Pass(ms, look) => {
             *now = now.saturating_add(Duration::from_millis(*ms));
             while *look && engine.poll_timeout().is_some_and(|due| due <= *now) {
-                engine.handle_timeout(*now);
+                engine.handle_timeout_prefetched(*now, &Slowly);
             }
         }
         Operation::SetDoors(doors) => engine.set_doors(doors),
