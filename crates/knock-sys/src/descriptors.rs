@@ -4,6 +4,8 @@ use std::io;
 
 use libc::{c_int, c_uint};
 
+use crate::checked;
+
 /// Marks every descriptor from 3 on close-on-exec, so that what whoever started us left open is
 /// not handed on to the commands that we start (`close_range(2)` with `CLOSE_RANGE_CLOEXEC`).
 ///
@@ -15,11 +17,7 @@ pub fn close_inherited_on_exec() -> io::Result<()> {
     // SAFETY: the call reads no memory, and a descriptor that is marked stays open and valid for
     // whoever holds it.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, c_uint::MAX, CLOEXEC) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    checked(result)
 }
 
 #[cfg(test)]

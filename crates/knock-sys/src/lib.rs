@@ -21,3 +21,12 @@ pub use landlock::landlock_version;
 pub use ring::{Error, Ring, RingSocket, Size, SpareSocket, Statistics};
 pub use socket::attach_filter;
 pub use turns::take_turns;
+
+/// What a system call that gives 0 or -1 has given, with the reason.
+fn checked(result: impl Into<i64>) -> std::io::Result<()> {
+    if result.into() == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}

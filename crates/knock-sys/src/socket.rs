@@ -6,6 +6,8 @@ use std::ptr;
 
 use libc::{c_int, sock_filter, sock_fprog, sockaddr_ll, socklen_t, tpacket_req, tpacket_stats};
 
+use crate::checked;
+
 /// Puts a classic BPF program on a socket: `(code, jt, jf, k)` as in `struct sock_filter`. A
 /// program that is there already is replaced, with no packet between them unfiltered or lost.
 ///
@@ -109,12 +111,4 @@ fn set<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::R
 
 fn length_of<T>() -> io::Result<socklen_t> {
     socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)
-}
-
-fn checked(result: c_int) -> io::Result<()> {
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }

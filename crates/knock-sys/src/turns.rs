@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::checked;
+
 /// Gives the calling thread a nice value, and turns of about `slice` each: between threads that want
 /// the processor, who asks for short turns has the next one sooner (sched(7); Linux 6.12, before
 /// which the slice has no effect). What it starts from now on has the usual ones.
@@ -24,11 +26,7 @@ pub fn take_turns(nice: i32, slice: Duration) -> io::Result<()> {
     };
     // SAFETY: the call reads as many bytes of the attributes as these say that they have.
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    checked(result)
 }
 
 #[cfg(test)]
