@@ -8,15 +8,17 @@
 //! ones that were written counts as far as it is there; whatever else is not as it was written
 //! counts as lost, and then nothing of before the start is accepted.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use knock_spa::window::MAX_KEYS;
 use knock_spa::{KeyId, Mark, UnixMillis, Window};
 use rustix::process::geteuid;
+
+use super::replace::replace_in;
 
 /// The file's name, in `state_dir`.
 pub const FILE: &str = "spa-marks";
@@ -36,7 +38,7 @@ pub const AT_ONCE: usize = 32;
 #[derive(Debug)]
 pub struct Marks {
     pub(crate) window: Window,
-    path: PathBuf,
+    folder: PathBuf,
     file: File,
     records: usize,
     /// For so many records there is room in the file.
@@ -71,11 +73,11 @@ impl Marks {
             Some((floor, marks)) => Window::restore(tolerance, floor, marks),
             None => Window::new(tolerance, now),
         };
-        let (file, records) = write(&path, &window)?;
+        let (file, records) = write(folder, &window)?;
         let marks = Self {
             floor: window.floor(),
             window,
-            path,
+            folder: folder.to_path_buf(),
             file,
             records,
             room: records + SPARE,
@@ -99,7 +101,7 @@ impl Marks {
         let end = self.records + marks.len();
         if end > self.room || self.broken || self.window.floor() != self.floor {
             self.broken = true;
-            (self.file, self.records) = write(&self.path, &self.window)?;
+            (self.file, self.records) = write(&self.folder, &self.window)?;
             self.room = self.records + SPARE;
             self.floor = self.window.floor();
             self.broken = false;
@@ -199,7 +201,7 @@ fn read(bytes: &[u8]) -> Option<(UnixMillis, Vec<Mark>)> {
 }
 
 /// Writes the file anew, durably and at once, with room for more. How many records there are.
-fn write(path: &Path, window: &Window) -> io::Result<(File, usize)> {
+fn write(folder: &Path, window: &Window) -> io::Result<(File, usize)> {
     let floor = Mark {
         key: KeyId([0; 16]),
         last: window.floor(),
@@ -211,22 +213,7 @@ fn write(path: &Path, window: &Window) -> io::Result<(File, usize)> {
         records += 1;
     }
     bytes.resize((records + SPARE) * RECORD, 0);
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
+    let file = replace_in(folder, FILE, &bytes)?;
     Ok((file, records))
 }
 

@@ -18,6 +18,11 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
 /// the disk. The file can be written further.
 pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<File> {
     make_folder(folder)?;
+    replace_in(folder, name, bytes)
+}
+
+/// As [`replace`], in a folder that must be there.
+pub(super) fn replace_in(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<File> {
     let path = folder.join(name);
     let new = path.with_extension("new");
     match fs::remove_file(&new) {
