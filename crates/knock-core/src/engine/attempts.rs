@@ -106,13 +106,19 @@ impl Table {
         let Some(slot) = hand.and_then(|hand| hand.checked_add(waiting)) else {
             return;
         };
-        let attempt = self.slab.peek(slot);
-        if let Some(bucket) = attempt.and_then(|attempt| self.index.bucket_of(attempt.place)) {
+        self.prefetch(slot, by);
+    }
+
+    /// Prefetches where the index has the attempt in `slot`, if there is one, and a later slot.
+    fn prefetch(&self, slot: usize, by: &impl Prefetch) -> Option<&Attempt> {
+        let attempt = self.slab.peek(slot)?;
+        if let Some(bucket) = self.index.bucket_of(attempt.place) {
             by.prefetch(bucket);
         }
         if let Some(later) = self.slab.peek(slot.saturating_add(AHEAD)) {
             by.prefetch(later);
         }
+        Some(attempt)
     }
 
     /// Prefetches where the first `count` attempts are that end by time.
@@ -121,15 +127,9 @@ impl Table {
         let mut next = soonest.and_then(|(_, list)| self.lanes.first(list));
         for _ in 0..count {
             let slot = next.and_then(|slot| usize::try_from(slot).ok());
-            let Some((slot, attempt)) = slot.zip(slot.and_then(|slot| self.slab.peek(slot))) else {
+            let Some(attempt) = slot.and_then(|slot| self.prefetch(slot, by)) else {
                 break;
             };
-            if let Some(bucket) = self.index.bucket_of(attempt.place) {
-                by.prefetch(bucket);
-            }
-            if let Some(later) = self.slab.peek(slot.saturating_add(AHEAD)) {
-                by.prefetch(later);
-            }
             next = Some(attempt.in_lane.after);
         }
     }
