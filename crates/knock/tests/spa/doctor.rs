@@ -210,6 +210,12 @@ fn a_port_that_answers_strangers_is_a_problem() {
     );
 }
 
+/// A server with an address of each family.
+const BOTH: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
+
 #[test]
 fn both_families_are_looked_at() {
     let user = User::new();
@@ -218,11 +224,7 @@ fn both_families_are_looked_at() {
         ..Ways::default()
     };
     let server = Server::start(&user.key("id_ed25519", "ed25519"), &ways);
-    let both = [
-        IpAddr::from(Ipv4Addr::LOCALHOST),
-        Ipv6Addr::LOCALHOST.into(),
-    ];
-    user.store("server.invalid", &profile(server.port, &both));
+    user.store("server.invalid", &profile(server.port, &BOTH));
     let (code, out, _) = user.knock(&["doctor", "server.invalid"]);
     assert_eq!(code, 0, "{out}");
     let found = line(&out, "no name server has the name");
@@ -242,11 +244,7 @@ fn one_family_that_is_not_answered_is_no_obstacle() {
         ..Ways::default()
     };
     let server = Server::start(&user.key("id_ed25519", "ed25519"), &ways);
-    let both = [
-        IpAddr::from(Ipv4Addr::LOCALHOST),
-        Ipv6Addr::LOCALHOST.into(),
-    ];
-    user.store("server.invalid", &profile(server.port, &both));
+    user.store("server.invalid", &profile(server.port, &BOTH));
     let (code, out, _) = user.knock(&["doctor", "server.invalid"]);
     assert_eq!(code, 0, "{out}");
     let found = line(&out, "IPv6: no answer from udp [::1]:");
