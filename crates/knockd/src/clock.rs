@@ -27,6 +27,14 @@ pub(crate) fn realtime() -> u64 {
     nanos(clock_gettime(ClockId::Realtime))
 }
 
+/// What the wall clock shows at `then`, if nobody sets it until then.
+pub(crate) fn on_the_wall(then: Timestamp) -> jiff::Timestamp {
+    let nanos = i128::from(realtime()) + i128::from(then.as_nanos()) - i128::from(boottime());
+    // In milliseconds: the two clocks are not read at once.
+    let millis = i64::try_from(nanos / 1_000_000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX)
+}
+
 /// How the two clocks of the system stand to each other now. Packets are stamped by the one that
 /// can be set; what is measured is measured by the other.
 pub(crate) struct Clock {

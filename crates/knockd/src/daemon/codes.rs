@@ -15,7 +15,8 @@ use super::sealed::time_of;
 use super::serve::Daemon;
 use crate::clock;
 use crate::config_file::reason;
-use crate::keeper::DoorRef;
+use crate::events::{Happened, Kind, Reason, Who};
+use crate::keeper::{DoorRef, Opener};
 use crate::listen;
 use crate::log::{Level, Line};
 use crate::spa::codes::{Codes, Found, Receipt, Spent};
@@ -119,19 +120,24 @@ impl Daemon {
         };
         let lines = codes.follow();
         lines.into_iter().flatten().for_each(|line| self.log(line));
-        let refused = |door: &str, why: &str| {
+        let happened = |reason| {
+            let happened = Happened::new(Kind::Refuse).because(reason);
+            happened.by(Some(Who::Code))
+        };
+        let refused = |door: &str, reason, why: &str| {
             let text = format!("refused: {why}");
-            Line::of_source(source, door, "refused", &text)
+            Line::of_source(source, door, "refused", &text).means(happened(reason))
         };
         paper.refused = paper.refused.saturating_add(1);
         let line = match codes.find(code) {
             Found::Unknown => {
                 let text = format!("{source}: refused: what looks like a code on paper is none");
-                Line::new(Level::Info, "refused", text).about(source)
+                let line = Line::new(Level::Info, "refused", text).about(source);
+                line.means(happened(Reason::UnknownCode).by(None))
             }
             Found::Spent(spent, door) => {
                 let text = format!("this code on paper is spent, {}", told(&spent));
-                refused(door.as_str(), &text).at(Level::Warning)
+                refused(door.as_str(), Reason::Spent, &text).at(Level::Warning)
             }
             Found::Good(entry) => {
                 let name = entry.door.clone();
@@ -139,7 +145,7 @@ impl Daemon {
                     None => {
                         let text = "a code on paper is for this door, which sealed packets do not \
                                     open; it is not spent";
-                        refused(name.as_str(), text).at(Level::Error)
+                        refused(name.as_str(), Reason::UnknownDoor, text).at(Level::Error)
                     }
                     Some(door) => match codes.spend(entry, source, seconds()) {
                         Ok(receipt) => {
@@ -150,7 +156,7 @@ impl Daemon {
                         Err(error) => {
                             let why = reason(&error);
                             let text = format!("that it is spent cannot be written down ({why})");
-                            refused(name.as_str(), &text).at(Level::Error)
+                            refused(name.as_str(), Reason::NotWritten, &text).at(Level::Error)
                         }
                     },
                 }
@@ -172,8 +178,11 @@ impl Daemon {
         let line = Line::of_source(source, name.as_str(), "code", &text);
         self.keeper.tell(line.at(Level::Warning), now);
         let time = InUnits(time_of(door, None));
-        let how = format!("opened by a code on paper for {time}");
-        if !self.open_sealed(door, source, &how, now) {
+        let opener = Opener {
+            how: &format!("opened by a code on paper for {time}"),
+            who: Some(&Who::Code),
+        };
+        if !self.open_sealed(door, source, &opener, now).is_done() {
             let text = "what the code was for is not open, or not all of it";
             let line = Line::of_source(source, &door.name, "refused", text);
             self.keeper.tell(line.at(Level::Error), now);

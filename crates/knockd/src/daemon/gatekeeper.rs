@@ -1,6 +1,7 @@
 //! The daemon at its gate: puts it up, opens and closes it for sources, and mends it when somebody
 //! else has changed it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -11,10 +12,12 @@ use knock_core::target::Target;
 use knock_core::time::{InUnits, Timestamp};
 
 use crate::clock;
+use crate::events::{self, Happened, Kind, Reason, Who};
 use crate::gate::{
     Changes, Ended, Gate, GateError, Hold, HoldError, Key, Opening, Plan, Said, Standing, Trial,
     Watch,
 };
+use crate::keeper::Why;
 use crate::log::{Level, Line};
 
 /// How long after a failure to put the gate up it is tried again.
@@ -38,6 +41,8 @@ pub(super) struct Gatekeeper {
     plan: Plan,
     said: Said,
     hold: Hold,
+    /// Who has the grants that are alive, as far as that is known.
+    holders: BTreeMap<Key, Who>,
     /// When to look whether the gate is as it should be.
     check: Option<Timestamp>,
     /// Since when nothing was mended.
@@ -59,6 +64,17 @@ pub(super) struct Opened {
     pub(super) line: Line,
     /// Whether the kernel lets the source through.
     pub(super) done: bool,
+}
+
+/// What was taken back.
+#[derive(Default)]
+pub(super) struct TakenBack {
+    /// The grants that are gone.
+    pub(super) closed: Vec<Key>,
+    /// How many connections were ended.
+    pub(super) ended: usize,
+    /// What went wrong, and what was ended.
+    pub(super) lines: Vec<Line>,
 }
 
 /// Why there is no gate.
@@ -91,7 +107,7 @@ impl Gatekeeper {
         // A daemon that is started is to stand at its gate.
         if standing.say_up().unwrap_or(false) {
             let text = "the gate was down (knockctl gate down), and is put up again";
-            lines.push(Line::new(Level::Warning, "gate", text));
+            lines.push(gate_line(Level::Warning, None, text));
         }
         let adopted = gate.adopt(&plan, now).map_err(Failure::Gate)?;
         let mut gatekeeper = Self {
@@ -101,6 +117,7 @@ impl Gatekeeper {
             plan,
             said: Said::default(),
             hold,
+            holders: BTreeMap::new(),
             check: None,
             mended: None,
             told: None,
@@ -114,7 +131,9 @@ impl Gatekeeper {
         lines.push(gatekeeper.hello());
         if adopted > 0 {
             let text = format!("{adopted} grants from before go on");
-            lines.push(Line::new(Level::Info, "gate", text));
+            let line = Line::new(Level::Info, "gate", text);
+            let count = u64::try_from(adopted).unwrap_or(u64::MAX);
+            lines.push(line.means(Happened::new(Kind::Gate).of(count)));
         }
         Ok(Some((gatekeeper, lines)))
     }
@@ -148,7 +167,7 @@ impl Gatekeeper {
             .collect();
         if !open.is_empty() {
             let text = format!("not guarded any more: {}", open.join(", "));
-            lines.push(Line::new(Level::Warning, "gate", text));
+            lines.push(gate_line(Level::Warning, None, text));
         }
         lines.push(self.hello());
         Ok(lines)
@@ -159,60 +178,112 @@ impl Gatekeeper {
         &mut self,
         door: &Door,
         source: IpAddr,
+        who: Option<&Who>,
         now: Timestamp,
     ) -> Option<Opened> {
         let native = door.action.native.as_ref()?;
         let line = |event, text: &str| Line::of_source(source, &door.name, event, text);
+        let refused = |text: &str, reason| {
+            let happened = Happened::new(Kind::Refuse);
+            let happened = happened.because(reason).by(who.cloned());
+            line("refused", text).at(Level::Error).means(happened)
+        };
         let Some(opening) = Opening::of(door, source) else {
             let text = "opens nothing: its targets are of the other version of IP";
-            let line = line("refused", text).at(Level::Warning);
+            let line = refused(text, Reason::OtherFamily).at(Level::Warning);
             return Some(Opened { line, done: false });
         };
         if self.said.down {
             let text = "error: nothing was opened: the gate is down (knockctl gate down)";
-            let line = line("refused", text).at(Level::Error);
+            let line = refused(text, Reason::GateDown);
             return Some(Opened { line, done: false });
         }
         let is_open = self.gate.is_granted(opening.key());
         let until = now.saturating_add(native.open_for);
         let outcome = self.change(now, |gate| gate.grant(&opening, until, now));
-        let services: Vec<_> = native.open.iter().map(ToString::to_string).collect();
-        let services = services.join(", ");
+        let all: Vec<_> = native.open.iter().map(ToString::to_string).collect();
+        let services = all.join(", ");
         let time = InUnits(native.open_for);
         let done = outcome.is_ok();
+        let happened = |kind| Happened {
+            services: all.clone(),
+            ..on_grant(kind, opening.key())
+                .by(who.cloned())
+                .until(Some(until))
+        };
+        if done {
+            self.hold_for(opening.key(), who);
+        }
         let line = match outcome {
-            Ok(()) if is_open => line("extended", &format!("{services} open for {time} more")),
+            Ok(()) if is_open => {
+                let text = format!("{services} open for {time} more");
+                line("extended", &text).means(happened(Kind::Extend))
+            }
             Ok(()) => {
                 let to = whom(opening.key().sources(), source);
-                line("opened", &format!("{services} open for {time}{to}"))
+                let text = format!("{services} open for {time}{to}");
+                line("opened", &text).means(happened(Kind::Open))
             }
             Err(error) => {
                 let text = format!("error: {services} not opened: {error}");
-                line("refused", &text).at(Level::Error)
+                refused(&text, Reason::GateError)
             }
         };
         Some(Opened { line, done })
     }
 
-    /// Takes back what the doors named in `closing` have opened for `source`. How many grants that
-    /// were, and what went wrong.
+    /// Takes back what the doors named in `closing` have opened for `source`.
     pub(super) fn take_back(
         &mut self,
         closing: &Closing,
         source: IpAddr,
         now: Timestamp,
-    ) -> (usize, Vec<Line>) {
-        let (mut count, mut lines) = (0, Vec::new());
-        for key in self.gate.grants_of(&closing.door, source) {
-            let opening = closing.kill.then(|| self.gate.opening_of(&key)).flatten();
+    ) -> TakenBack {
+        let keys = self.gate.grants_of(&closing.door, source);
+        self.take_back_all(keys, closing.kill, Some(source), now)
+    }
+
+    /// Takes back the grants that `which` picks, and says of each that it is closed, and why.
+    pub(super) fn take_back_where(
+        &mut self,
+        which: impl Fn(&Key) -> bool,
+        kill: bool,
+        why: &Why<'_>,
+        now: Timestamp,
+    ) -> TakenBack {
+        let keys = self.gate.grants().map(|(key, _)| key);
+        let keys: Vec<_> = keys.filter(|key| which(key)).cloned().collect();
+        let mut taken = self.take_back_all(keys, kill, None, now);
+        let closed = taken.closed.iter().map(|key| closed(key, why));
+        taken.lines.splice(0..0, closed);
+        taken
+    }
+
+    /// What goes wrong is said of `source`, or else of whom a grant lets in.
+    fn take_back_all(
+        &mut self,
+        keys: Vec<Key>,
+        kill: bool,
+        source: Option<IpAddr>,
+        now: Timestamp,
+    ) -> TakenBack {
+        let mut taken = TakenBack::default();
+        for key in keys {
+            let opening = kill.then(|| self.gate.opening_of(&key)).flatten();
+            let line = |event, text: &str| match source {
+                Some(source) => Line::of_source(source, key.door(), event, text),
+                None => line_of(&key, event, text),
+            };
             match self.change(now, |gate| gate.revoke(&key, now)) {
-                Ok(true) => count += 1,
+                Ok(true) => {
+                    self.holders.remove(&key);
+                    taken.closed.push(key.clone());
+                }
                 Ok(false) => {}
                 // The kernel closes it in its time.
                 Err(error) => {
                     let text = format!("error: not closed: {error}");
-                    let line = Line::of_source(source, &closing.door, "close", &text);
-                    lines.push(line.at(Level::Error));
+                    taken.lines.push(line("close", &text).at(Level::Error));
                     self.check = Some(now);
                     continue;
                 }
@@ -221,17 +292,24 @@ impl Gatekeeper {
             match self.gate.end_connections(&opening) {
                 Ok(0) => {}
                 Ok(ended) => {
+                    taken.ended += ended;
                     let text = format!("{ended} connections ended");
-                    lines.push(Line::of_source(source, &closing.door, "killed", &text));
+                    taken.lines.push(line("killed", &text));
                 }
                 Err(error) => {
                     let text = format!("error: connections not ended: {error}");
-                    let line = Line::of_source(source, &closing.door, "killed", &text);
-                    lines.push(line.at(Level::Error));
+                    taken.lines.push(line("killed", &text).at(Level::Error));
                 }
             }
         }
-        (count, lines)
+        taken
+    }
+
+    fn hold_for(&mut self, key: &Key, who: Option<&Who>) {
+        match who {
+            Some(who) => self.holders.insert(key.clone(), who.clone()),
+            None => self.holders.remove(key),
+        };
     }
 
     /// Does `change` at the gate. Somebody may have taken it away just now: then it is put up first,
@@ -297,7 +375,11 @@ impl Gatekeeper {
     /// Does what is due: says what was closed, and mends the gate.
     pub(super) fn handle_timeout(&mut self, now: Timestamp) -> Vec<Line> {
         let mut lines = std::mem::take(&mut self.unsaid);
-        lines.extend(self.gate.expire(now).iter().map(closed));
+        let why = Why::new("closed", Reason::Time);
+        for Ended { key, .. } in self.gate.expire(now) {
+            self.holders.remove(&key);
+            lines.push(closed(&key, &why));
+        }
         lines.extend(self.end_trial(now));
         // The kernel's time-outs stand still while the system sleeps, and ours do not.
         if clock::slept().abs_diff(self.slept) > Duration::from_millis(500) {
@@ -333,24 +415,21 @@ impl Gatekeeper {
         if on_stop == OnStop::Keep {
             return Vec::new();
         }
-        let open: Vec<Key> = self.gate.grants().map(|(key, _)| key.clone()).collect();
+        let open = self.keys();
         if open.is_empty() || self.said.down {
             return Vec::new();
         }
         match self.gate.revoke_all(now) {
             Ok(()) => {
-                let closed = |key: &Key| {
-                    let text = format!("{}closed: the daemon stops", lead(key));
-                    Line::new(Level::Info, "closed", text)
-                };
-                open.iter().map(closed).collect()
+                let why = Why::new("closed: the daemon stops", Reason::Stop);
+                open.iter().map(|key| closed(key, &why)).collect()
             }
             Err(error) => {
                 let text = format!(
                     "error: {} grants stay open until their time is over: {error}",
                     open.len()
                 );
-                vec![Line::new(Level::Error, "gate", text)]
+                vec![gate_line(Level::Error, Some(Reason::Damaged), text)]
             }
         }
     }
@@ -375,15 +454,26 @@ impl Gatekeeper {
             Err(error) => {
                 self.said = Said::default();
                 let text = format!("{error}; everything is guarded as the configuration says");
-                Some(Line::new(Level::Warning, "gate", text))
+                Some(gate_line(Level::Warning, None, text))
             }
         }
+    }
+
+    /// The grants that are alive.
+    fn keys(&self) -> Vec<Key> {
+        self.gate.grants().map(|(key, _)| key.clone()).collect()
     }
 
     fn put_up(&mut self, now: Timestamp) -> Result<(), GateError> {
         self.slept = clock::slept();
         if self.said.down || self.plan.is_empty() {
-            return self.gate.down();
+            let gone = self.keys();
+            self.gate.down()?;
+            self.holders.clear();
+            let why = Why::new("closed: the gate is gone", Reason::GateDown);
+            let gone = gone.iter().map(|key| closed(key, &why).quietly());
+            self.unsaid.extend(gone);
+            return Ok(());
         }
         self.gate.up(&self.plan, &self.said.trial, now)
     }
@@ -396,7 +486,7 @@ impl Gatekeeper {
         if self.said.down {
             if !was_down {
                 let text = "the gate is down (knockctl gate down): nothing is guarded";
-                lines.push(Line::new(Level::Warning, "gate", text));
+                lines.push(gate_line(Level::Warning, Some(Reason::Down), text));
             }
             return lines;
         }
@@ -435,7 +525,7 @@ impl Gatekeeper {
             text.push_str(&format!(" (and {} times before)", self.untold));
             self.untold = 0;
         }
-        Some(Line::new(Level::Warning, "gate", text))
+        Some(gate_line(Level::Warning, Some(Reason::Mended), text))
     }
 
     /// Tries again later, and says why if that is new.
@@ -447,7 +537,7 @@ impl Gatekeeper {
         }
         let text = format!("error: the gate is not as it should be: {trouble}");
         self.trouble = Some(trouble);
-        Some(Line::new(Level::Error, "gate", text))
+        Some(gate_line(Level::Error, Some(Reason::Damaged), text))
     }
 
     /// The kernel has let go of what was on trial: says so, and does not put it up again.
@@ -472,17 +562,17 @@ impl Gatekeeper {
         );
         // What the kernel has let go of is not damage.
         self.check = Some(now);
-        Some(Line::new(Level::Warning, "gate", text))
+        Some(gate_line(Level::Warning, Some(Reason::TrialOver), text))
     }
 
     fn hello(&self) -> Line {
         if self.said.down {
             let text = "the gate is down (knockctl gate down): nothing is guarded";
-            return Line::new(Level::Warning, "gate", text);
+            return gate_line(Level::Warning, Some(Reason::Down), text);
         }
         if self.plan.is_empty() {
             let text = "the gate is gone: no door opens anything";
-            return Line::new(Level::Info, "gate", text);
+            return gate_line(Level::Info, Some(Reason::Down), text);
         }
         let (mut good, mut trial, mut over) = (Vec::new(), Vec::new(), Vec::new());
         for guarded in self.plan.guarded() {
@@ -511,7 +601,7 @@ impl Gatekeeper {
             Level::Warning
         };
         let text = format!("the gate is up: {}", lists.join("; "));
-        Line::new(level, "gate", text)
+        gate_line(level, Some(Reason::Up), text)
     }
 }
 
@@ -525,20 +615,49 @@ fn differs(before: &Trial, now: &Trial) -> bool {
     before.len() != now.len() || !before.iter().zip(now.iter()).all(same)
 }
 
-fn closed(ended: &Ended) -> Line {
-    let key = &ended.key;
-    let text = format!("{}closed", lead(key));
-    Line::new(Level::Info, "closed", text)
+/// A grant is gone.
+pub(super) fn closed(key: &Key, why: &Why<'_>) -> Line {
+    let happened = on_grant(Kind::Close, key).because(why.reason);
+    line_of(key, "closed", why.text).means(happened.by(why.who.cloned()))
+}
+
+fn on_grant(kind: Kind, key: &Key) -> Happened {
+    Happened::new(kind).about(events::Grant::Gate, to(key))
+}
+
+/// A line about a grant, whose source can be a network.
+fn line_of(key: &Key, event: &'static str, text: &str) -> Line {
+    let line = Line::new(Level::Info, event, format!("{}{text}", lead(key)));
+    let line = line.of(key.door());
+    let sources = key.sources();
+    if Target::host(sources.address()) == sources {
+        line.about(sources.address())
+    } else {
+        line
+    }
+}
+
+/// Something about the gate as a whole.
+fn gate_line(level: Level, reason: Option<Reason>, text: impl Into<String>) -> Line {
+    let happened = Happened {
+        reason,
+        ..Happened::new(Kind::Gate)
+    };
+    Line::new(level, "gate", text).means(happened)
 }
 
 /// `source: door: `, as lines about a source begin; the source can be a network.
 fn lead(key: &Key) -> String {
+    format!("{}: {}: ", to(key), key.door())
+}
+
+/// Whom a grant lets in: an address, or a network.
+fn to(key: &Key) -> String {
     let sources = key.sources();
-    let full = Target::host(sources.address());
-    if full == sources {
-        format!("{}: {}: ", sources.address(), key.door())
+    if Target::host(sources.address()) == sources {
+        sources.address().to_string()
     } else {
-        format!("{sources}: {}: ", key.door())
+        sources.to_string()
     }
 }
 

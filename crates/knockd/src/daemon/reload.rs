@@ -15,10 +15,11 @@ use super::serve::{Daemon, tell_manager};
 use super::settings::Settings;
 use crate::config_file::{LoadError, Loaded, load, reason};
 use crate::diagnostics;
+use crate::events::{Happened, Kind};
 use crate::gate::{Plan, Standing};
 use crate::keeper::Limits;
 use crate::listen;
-use crate::log::Level;
+use crate::log::{Level, Line};
 use crate::services::Services;
 
 impl Daemon {
@@ -97,6 +98,8 @@ impl Daemon {
         self.side.set_doors(doors, sequences, attempts, spa_ports);
         let names = self.settings.interfaces.names.clone();
         self.side.set_interfaces(names);
+        let line = Line::new(Level::Info, "reload", "the configuration is in force");
+        self.log(line.means(Happened::new(Kind::Reload)).quietly());
     }
 
     /// Goes by the keys as they are now.
@@ -142,7 +145,8 @@ impl Daemon {
     /// be rotated while the configuration is broken, and the interfaces are looked at.
     fn keep_running(&mut self) {
         let text = "the configuration that was running stays in force";
-        self.scribe.note(Level::Warning, "reload", text);
+        let line = Line::new(Level::Warning, "reload", text);
+        self.log(line.means(Happened::new(Kind::ReloadFailed)));
         self.reopen_log();
         let names = self.settings.interfaces.names.clone();
         self.side.set_interfaces(names);

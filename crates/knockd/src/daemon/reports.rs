@@ -8,9 +8,11 @@ use knock_core::sequence::Protocol;
 use knock_core::time::Timestamp;
 
 use super::confinement;
+use super::gatekeeper::closed;
 use super::serve::Daemon;
-use crate::keeper::DoorRef;
-use crate::listen::{self, InterfaceChange, Notice, Report, ReportKind};
+use crate::events::{Happened, Kind, Reason};
+use crate::keeper::{DoorRef, Why};
+use crate::listen::{self, InterfaceChange, Notice, Problem, Report, ReportKind};
 use crate::log::{Level, Line};
 use crate::sandbox::{Layer, State};
 
@@ -30,12 +32,18 @@ impl Daemon {
                         _ => Level::Info,
                     };
                     let text = format!("interface {name} {change}");
-                    self.scribe.note(level, "interface", text);
+                    let happened = Happened::new(Kind::Interface);
+                    self.log(Line::new(level, "interface", text).means(happened));
                 }
                 Notice::Ready { layers, again } => self.handle_ready(&layers, again),
                 Notice::Problem(problem) => {
-                    let text = format!("error: {problem}");
-                    self.scribe.note(Level::Error, "listener", text);
+                    let line = Line::new(Level::Error, "listener", format!("error: {problem}"));
+                    let died = matches!(problem, Problem::Listener(_));
+                    let happened = Happened {
+                        reason: died.then_some(Reason::Died),
+                        ..Happened::new(Kind::Listener)
+                    };
+                    self.log(line.means(happened));
                 }
             }
         }
@@ -43,10 +51,17 @@ impl Daemon {
 
     /// A listener is ready: says what is missing of its sandbox, once.
     fn handle_ready(&mut self, layers: &[(Layer, State)], again: Option<Duration>) {
-        if let Some(again) = again {
-            let text = format!("a new listener is ready after {} ms", again.as_millis());
-            self.scribe.note(Level::Info, "listener", text);
-        }
+        let ready = |text: String| {
+            let happened = Happened::new(Kind::Listener).because(Reason::Started);
+            Line::new(Level::Info, "listener", text).means(happened)
+        };
+        self.log(match again {
+            Some(again) => ready(format!(
+                "a new listener is ready after {} ms",
+                again.as_millis()
+            )),
+            None => ready("a listener is ready".to_owned()).quietly(),
+        });
         if layers == self.told_layers.as_slice() {
             return;
         }
@@ -60,7 +75,9 @@ impl Daemon {
         match report.kind {
             ReportKind::LeftOut { lines } => {
                 let text = format!("{lines} log lines about knocks were left out");
-                return self.scribe.note(Level::Info, "left-out", text);
+                let line = Line::new(Level::Info, "left-out", text);
+                let happened = Happened::new(Kind::LeftOut).of(lines);
+                return self.log(line.means(happened));
             }
             ReportKind::Dump { packet, bytes } => {
                 let time = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
@@ -75,7 +92,9 @@ impl Daemon {
                     "{packets} packets came faster than they could be read, and were dropped by \
                      the kernel"
                 );
-                return self.scribe.note(Level::Warning, "dropped", text);
+                let line = Line::new(Level::Warning, "dropped", text);
+                let happened = Happened::new(Kind::Dropped).of(packets);
+                return self.log(line.means(happened));
             }
             ReportKind::Code(code) => return self.handle_code(code, report.source),
             _ => {}
@@ -86,10 +105,14 @@ impl Daemon {
         };
         let line = |event, text: &str| Line::of_source(report.source, &door.name, event, text);
         match report.kind {
-            ReportKind::Stage(stage) => self.log(line("stage", &format!("Stage {stage}"))),
+            ReportKind::Stage(stage) => {
+                let happened = Happened::new(Kind::Step).at(stage);
+                self.log(line("stage", &format!("Stage {stage}")).means(happened));
+            }
             ReportKind::Timeout { stage } => {
                 let text = format!("sequence timeout (stage {stage})");
-                self.log(line("timeout", &text));
+                let happened = Happened::new(Kind::Timeout).at(stage);
+                self.log(line("timeout", &text).means(happened));
             }
             ReportKind::Broken { stage, by } => {
                 let port = by.port;
@@ -97,7 +120,8 @@ impl Daemon {
                     Protocol::Tcp => format!("wrong knock {port}:tcp (stage {stage})"),
                     Protocol::Udp => format!("wrong knock {port}:udp (stage {stage})"),
                 };
-                self.log(line("wrong-knock", &text).at(Level::Debug));
+                let line = line("wrong-knock", &text).at(Level::Debug);
+                self.log(line.means(Happened::new(Kind::Broken).at(stage)));
             }
             ReportKind::Opening => self.handle_opening(&door, report),
             _ => {}
@@ -111,15 +135,18 @@ impl Daemon {
         if spends && self.ending.is_none() {
             let Some(spent) = self.one_time.spend(door) else {
                 let text = "the door is gone since a reload; nothing was run";
-                let line = Line::of_source(report.source, &door.name, "refused", text);
-                return self.log(line.at(Level::Error));
+                return self.log(refused(
+                    report.source,
+                    &door.name,
+                    Reason::UnknownDoor,
+                    text,
+                ));
             };
             self.side.set_sequence(spent.door, spent.next);
             spent.lines.into_iter().for_each(|line| self.log(line));
             if !spent.is_struck {
                 let text = "its one-time sequence could not be struck off; nothing was run";
-                let line = Line::of_source(report.source, &door.name, "refused", text);
-                return self.log(line.at(Level::Error));
+                return self.log(refused(report.source, &door.name, Reason::NotWritten, text));
             }
         }
         self.handle_opened(door, report.source, listen::now());
@@ -129,7 +156,7 @@ impl Daemon {
     /// The gate comes first: whoever has knocked connects at once.
     fn handle_opened(&mut self, door: &DoorRef, source: IpAddr, now: Timestamp) {
         let gatekeeper = self.gatekeeper.as_mut().filter(|_| self.ending.is_none());
-        let opened = gatekeeper.and_then(|gate| gate.handle_opening(door, source, now));
+        let opened = gatekeeper.and_then(|gate| gate.handle_opening(door, source, None, now));
         let opened = opened.map(|opened| opened.line);
         self.keeper.handle_opening(door, source, now);
         opened
@@ -138,7 +165,8 @@ impl Daemon {
         if let Some(closing) = &door.action.close
             && self.ending.is_none()
         {
-            let why = format!("closed by {}", door.name);
+            let text = format!("closed by {}", door.name);
+            let why = Why::new(&text, Reason::CloseKnock);
             self.take_back_for(closing, door, source, &why, now);
         }
     }
@@ -149,19 +177,21 @@ impl Daemon {
         closing: &Closing,
         door: &DoorRef,
         source: IpAddr,
-        why: &str,
+        why: &Why<'_>,
         now: Timestamp,
     ) {
         let mut count = self.keeper.take_back(&closing.door, source, why, now);
         if let Some(gatekeeper) = &mut self.gatekeeper {
-            let (grants, lines) = gatekeeper.take_back(closing, source, now);
-            if grants > 0 {
-                let line = Line::of_source(source, &closing.door, "closed", why);
+            let taken = gatekeeper.take_back(closing, source, now);
+            if !taken.closed.is_empty() {
+                let line = Line::of_source(source, &closing.door, "closed", why.text);
                 self.keeper.tell(line, now);
             }
-            count += grants;
-            lines
-                .into_iter()
+            count += taken.closed.len();
+            // One line for all of them, and an event for each.
+            let events = taken.closed.iter().map(|key| closed(key, why).quietly());
+            events
+                .chain(taken.lines)
                 .for_each(|line| self.keeper.tell(line, now));
         }
         if count == 0 {
@@ -170,4 +200,10 @@ impl Daemon {
             self.keeper.tell(line, now);
         }
     }
+}
+
+/// Who has knocked right is not let in.
+fn refused(source: IpAddr, door: &str, reason: Reason, text: &str) -> Line {
+    let line = Line::of_source(source, door, "refused", text).at(Level::Error);
+    line.means(Happened::new(Kind::Refuse).because(reason))
 }

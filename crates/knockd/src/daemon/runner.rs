@@ -15,7 +15,7 @@ use nix::unistd::{Pid, Uid, User};
 use super::background;
 use super::words::plain_words;
 use crate::config_file::reason;
-use crate::keeper::{End, Job, JobId, Occasion};
+use crate::keeper::{End, Job, JobId, Occasion, failed};
 use crate::log::{Level, Line};
 
 /// The commands that run.
@@ -64,7 +64,8 @@ impl Runner {
             Err(error) => {
                 let text = format!("error: command fork failed! ({})", reason(&error));
                 let line = Line::of_door(&job.door, "command-failed", &text);
-                Err(line.about(job.source).at(Level::Error))
+                let line = line.about(job.source).at(Level::Error);
+                Err(line.means(failed(job.id, job.source)))
             }
         }
     }

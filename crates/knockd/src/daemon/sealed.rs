@@ -10,10 +10,9 @@ use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use knock_core::door::{Closing, Door, DoorId};
+use knock_core::door::{Closing, Door};
 use knock_core::time::{InUnits, Timestamp};
 use knock_spa::reply::What;
 use knock_spa::{
@@ -26,7 +25,8 @@ use super::serve::Daemon;
 use super::settings::Settings;
 use crate::clock;
 use crate::config_file::reason;
-use crate::keeper::DoorRef;
+use crate::events::{Happened, Reason, Who};
+use crate::keeper::{Begun, DoorRef, Opener, Why};
 use crate::listen::{self, Knock};
 use crate::log::{Level, Line};
 use crate::spa::SystemRng;
@@ -77,6 +77,22 @@ struct Judged {
     /// Its door's place.
     door: Option<u16>,
     verdict: Verdict,
+}
+
+/// What came of an opening.
+#[derive(Debug, Default)]
+pub(super) struct Came {
+    /// What the gate has opened.
+    pub(super) gate: Option<Happened>,
+    /// What the commands do; `None` if not all that was to be opened is.
+    pub(super) commands: Option<Begun>,
+}
+
+impl Came {
+    /// Whether all that was to be opened is.
+    pub(super) const fn is_done(&self) -> bool {
+        self.commands.is_some()
+    }
 }
 
 enum Verdict {
@@ -347,21 +363,24 @@ impl Daemon {
                     door: door.name.clone(),
                     kill: false,
                 };
-                self.take_back_for(&closing, door, source, &format!("closed by {who}"), now);
+                let text = format!("closed by {who}");
+                let who = Who::Key(who.to_owned());
+                let why = Why {
+                    who: Some(&who),
+                    ..Why::new(&text, Reason::CloseKnock)
+                };
+                self.take_back_for(&closing, door, source, &why, now);
                 Outcome::Closed
             }
             Purpose::Open => {
-                let mut door = Door::clone(door);
-                door.action.cmd_timeout = time;
-                if let Some(native) = &mut door.action.native {
-                    native.open_for = time;
-                }
-                let doors: Arc<[Door]> = [door].into();
-                let Some(door) = DoorRef::new(&doors, DoorId(0)) else {
+                let Some(door) = door.lasting(time) else {
                     return Outcome::Refused(Refusal::GateError);
                 };
-                let how = format!("opened by {who} for {}", InUnits(time));
-                if self.open_sealed(&door, source, &how, now) {
+                let opener = Opener {
+                    how: &format!("opened by {who} for {}", InUnits(time)),
+                    who: Some(&Who::Key(who.to_owned())),
+                };
+                if self.open_sealed(&door, source, &opener, now).is_done() {
                     Outcome::Opened { until, what }
                 } else {
                     Outcome::Refused(Refusal::GateError)
@@ -370,33 +389,42 @@ impl Daemon {
         }
     }
 
-    /// Opens the door, the gate first. Whether all that was to be opened is.
+    /// Opens the door, the gate first. What came of it.
     pub(super) fn open_sealed(
         &mut self,
         door: &DoorRef,
         source: IpAddr,
-        how: &str,
+        opener: &Opener<'_>,
         now: Timestamp,
-    ) -> bool {
+    ) -> Came {
+        let mut came = Came::default();
         if let Some(gatekeeper) = &mut self.gatekeeper
-            && let Some(opened) = gatekeeper.handle_opening(door, source, now)
+            && let Some(opened) = gatekeeper.handle_opening(door, source, opener.who, now)
         {
-            if !opened.done {
-                self.keeper.tell(opened.line, now);
-                return false;
-            }
+            let happened = opened.line.happened().cloned();
             self.keeper.tell(opened.line, now);
+            if !opened.done {
+                return came;
+            }
+            came.gate = happened;
         } else if door.action.native.is_some() {
-            return false;
+            return came;
         }
         let (_, refused) = self.keeper.losses();
-        self.keeper.handle_sealed(door, source, how, now);
+        let begun = self.keeper.handle_sealed(door, source, opener, now);
         if let Some(closing) = &door.action.close {
-            let why = format!("closed by {}", door.name);
+            let text = format!("closed by {}", door.name);
+            let why = Why {
+                who: opener.who,
+                ..Why::new(&text, Reason::CloseKnock)
+            };
             self.take_back_for(closing, door, source, &why, now);
         }
         self.perform();
-        self.keeper.losses().1 == refused
+        if self.keeper.losses().1 == refused {
+            came.commands = Some(begun);
+        }
+        came
     }
 }
 

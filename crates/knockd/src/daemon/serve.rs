@@ -30,6 +30,7 @@ use super::scribe::Scribe;
 use super::sealed::Sealed;
 use super::settings::Settings;
 use super::{Failure, status};
+use crate::events::{Happened, Kind, Memory, RunId};
 use crate::gate::Plan;
 use crate::journal::Owed;
 use crate::keeper::{Action, End, Generations, JobId, Keeper, Limits, Record};
@@ -71,6 +72,7 @@ pub(super) struct Daemon {
     pub(super) reserve: Option<Answers>,
     runner: Runner,
     pub(super) scribe: Scribe,
+    pub(super) events: Memory,
     signals: Signals,
     alarm: Alarm,
     pub(super) pidfile: Option<Pidfile>,
@@ -133,6 +135,7 @@ impl Daemon {
         let scribe = Scribe::open(settings.log.clone(), settings.cli.lookup);
         let scribe = scribe.map_err(|error| Failure::System("look up names", error))?;
         let runner = Runner::new().map_err(|error| Failure::System("open /dev/null", error))?;
+        let run = listen::random().map_err(|error| Failure::System("have a number", error))?;
         let mut daemon = Self {
             keeper: Keeper::new(
                 Limits {
@@ -151,6 +154,7 @@ impl Daemon {
             side,
             runner,
             scribe,
+            events: Memory::new(RunId::new(run)),
             signals,
             pidfile: None,
             taken_up: Vec::new(),
@@ -365,7 +369,8 @@ impl Daemon {
         }
         let now = listen::now();
         tell_manager(&[NotifyState::Stopping]);
-        self.scribe.note(Level::Info, "stop", "shutting down");
+        let line = Line::new(Level::Info, "stop", "shutting down");
+        self.log(line.means(Happened::new(Kind::Stop)));
         self.ending = Some(Ending {
             code,
             unowed: now.saturating_add(PATIENCE_WITH_UNOWED),
@@ -404,7 +409,8 @@ impl Daemon {
         }
         let text = format!("starting up, listening on {names}");
         tell_manager(&[NotifyState::Status(&text)]);
-        self.scribe.note(Level::Info, "start", text);
+        let line = Line::new(Level::Info, "start", text);
+        self.log(line.means(Happened::new(Kind::Start)));
         for (level, text) in std::mem::take(&mut self.doubts) {
             self.scribe.note(level, "sandbox", text);
         }
@@ -430,8 +436,12 @@ impl Daemon {
         }
     }
 
+    /// Says `line` to whoever wants to know: programs, and the log.
     pub(super) fn log(&mut self, line: Line) {
-        self.scribe.line(line, listen::now());
+        self.events.keep(&line);
+        if !line.is_quiet() {
+            self.scribe.line(line, listen::now());
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! says it to people, its [`Happened`] to programs. Lines are limited, events are not: an opening whose
 //! line was left out has its event all the same.
 
+mod memory;
 mod reason;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use memory::Memory;
 pub use reason::Reason;
 
 /// Something that happened. In JSON, what does not apply is left out.
@@ -103,6 +105,8 @@ pub enum Kind {
     Broken,
     /// The time for an attempt is over.
     Timeout,
+    /// A source has completed the knock of a door, or has sent what is as good.
+    Knocked,
     /// A door was opened: each grant that it gave is one event.
     Open,
     /// A grant lasts longer.
@@ -219,9 +223,9 @@ impl Happened {
 
     /// This, of so many.
     #[must_use]
-    pub fn of(self, count: u64) -> Self {
+    pub fn of(self, count: impl Into<u64>) -> Self {
         Self {
-            count: Some(count),
+            count: Some(count.into()),
             ..self
         }
     }
@@ -233,6 +237,12 @@ impl Happened {
             stage: Some(stage.into()),
             ..self
         }
+    }
+
+    /// This, until then on the daemon's clock, if it ends by itself.
+    #[must_use]
+    pub fn until(self, until: Option<knock_core::time::Timestamp>) -> Self {
+        Self { until, ..self }
     }
 
     /// This, about the grant `grant` that lets `to` in.
@@ -269,6 +279,7 @@ impl Kind {
             Self::Step => "step",
             Self::Broken => "broken",
             Self::Timeout => "timeout",
+            Self::Knocked => "knocked",
             Self::Open => "open",
             Self::Extend => "extend",
             Self::Close => "close",

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use knock_core::door::{Door, DoorId, SequenceSource};
 use knock_core::sequence::Sequence;
@@ -29,6 +30,17 @@ impl DoorRef {
             doors: Arc::clone(doors),
             id,
         })
+    }
+
+    /// The same, but what it opens stays open for `time`.
+    #[must_use]
+    pub fn lasting(&self, time: Duration) -> Option<Self> {
+        let mut door = Door::clone(self);
+        door.action.cmd_timeout = time;
+        if let Some(native) = &mut door.action.native {
+            native.open_for = time;
+        }
+        Self::new(&[door].into(), DoorId(0))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use knock_core::time::Timestamp;
 
 use super::jobs::{Job, JobId, Occasion};
+use crate::events::Who;
 use crate::journal::Owed;
 
 /// What an opening gave: one source, one door, until its stop command has run.
@@ -21,6 +22,8 @@ pub(super) struct Grant {
     pub(super) stop: Option<String>,
     /// From the end of the start command to the stop command.
     pub(super) time: Duration,
+    /// Who has it, as far as that is known.
+    pub(super) who: Option<Who>,
     pub(super) state: State,
 }
 

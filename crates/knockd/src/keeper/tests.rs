@@ -7,6 +7,7 @@ use knock_core::door::{Door, DoorId};
 use knock_core::sequence::Step;
 
 use super::*;
+use crate::journal::{Due, When};
 use crate::listen::Misbehaviour;
 use crate::wire::{Checksum, Report, ReportKind};
 
@@ -20,6 +21,8 @@ struct Bench {
     can_write: bool,
     doors: Generations,
     lines: Vec<String>,
+    /// What programs are told: kind, number of the grant, reason.
+    events: Vec<String>,
     running: Vec<Job>,
     now: Timestamp,
 }
@@ -35,6 +38,7 @@ impl Bench {
             can_write: true,
             doors: Generations::new(doors),
             lines: Vec::new(),
+            events: Vec::new(),
             running: Vec::new(),
             now: Timestamp::from_millis(1_000_000),
         }
@@ -64,10 +68,23 @@ impl Bench {
         self.poll();
     }
 
+    fn note(&mut self, line: &Line) {
+        if !line.is_quiet() {
+            self.lines.push(line.message(None));
+        }
+        if let Some(happened) = line.happened() {
+            let Happened { kind, .. } = happened;
+            let grant = happened.grant.map(|grant| format!(" {grant:?}"));
+            let reason = happened.reason.map(|reason| format!(" {reason:?}"));
+            let (grant, reason) = (grant.unwrap_or_default(), reason.unwrap_or_default());
+            self.events.push(format!("{}{grant}{reason}", kind.name()));
+        }
+    }
+
     fn poll(&mut self) {
         while let Some(action) = self.keeper.poll_action() {
             match action {
-                Action::Log(line) => self.lines.push(line.message(None)),
+                Action::Log(line) => self.note(&line),
                 Action::Owe(owed) => {
                     let id = JobId(owed.id);
                     if self.can_write {
@@ -437,10 +454,9 @@ fn what_is_taken_back_is_closed_at_once() {
     bench.open();
     bench.end(End::Exited(0));
     let other = IpAddr::from([10, 77, 0, 9]);
+    let why = Why::new("closed by B", Reason::CloseKnock);
     let mut take = |door, source| {
-        let count = bench
-            .keeper
-            .take_back(door, source, "closed by B", bench.now);
+        let count = bench.keeper.take_back(door, source, &why, bench.now);
         bench.poll();
         count
     };
@@ -540,4 +556,45 @@ fn that_a_knock_opened_a_door_without_a_sequence_is_not_believed() {
         let meant = doors.check(&report(&all, 0, kind));
         assert!(matches!(meant, Err(Misbehaviour::NoSuchDoor)));
     }
+}
+
+#[test]
+fn programs_are_told_of_each_grant_when_it_comes_and_when_it_goes() {
+    let mut bench = Bench::new(RECIPE, 8);
+    bench.open();
+    bench.end(End::Exited(0));
+    bench.pass(60_000);
+    bench.end(End::Exited(3));
+    let told = [
+        "knocked",
+        "open Commands(7)",
+        "close Commands(7) Time",
+        "command-failed Commands(7)",
+    ];
+    assert_eq!(bench.events, told);
+}
+
+#[test]
+fn what_the_log_leaves_out_programs_are_told_all_the_same() {
+    let mut bench = Bench::new("start_command = x", 8);
+    for _ in 0..5_000 {
+        bench.open();
+    }
+    let openings = bench.lines.iter().filter(|line| line.contains("SESAME"));
+    assert!(openings.count() < 2_500);
+    let told = bench.events.iter().filter(|event| *event == "knocked");
+    assert_eq!(told.count(), 5_000);
+}
+
+#[test]
+fn what_was_never_begun_is_told_as_closed_at_a_stop() {
+    let mut bench = Bench::new(RECIPE, 1);
+    bench.open();
+    bench.open();
+    bench.keeper.stop(OnStop::Close, bench.now);
+    bench.poll();
+    bench.end(End::Exited(0));
+    let closed = bench.events.iter().filter(|e| e.starts_with("close"));
+    let closed: Vec<_> = closed.collect();
+    assert_eq!(closed, ["close Commands(8) Stop", "close Commands(7) Stop"]);
 }

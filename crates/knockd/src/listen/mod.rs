@@ -478,7 +478,8 @@ impl PacketSide {
     }
 }
 
-fn random() -> io::Result<u64> {
+/// A random number.
+pub(crate) fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::events::Happened;
+
 /// How much a line matters.
 #[derive(Copy, Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Level {
@@ -54,6 +56,10 @@ pub struct Line {
     led: bool,
     /// The words after that.
     text: String,
+    /// What it says to programs that want to know what happens.
+    happened: Option<Box<Happened>>,
+    /// Whether it is for them alone.
+    quiet: bool,
 }
 
 impl Line {
@@ -67,6 +73,8 @@ impl Line {
             source: None,
             led: false,
             text: text.into(),
+            happened: None,
+            quiet: false,
         }
     }
 
@@ -99,10 +107,49 @@ impl Line {
         }
     }
 
+    /// This line, about the door `door` although the text does not say so.
+    #[must_use]
+    pub fn of(self, door: &str) -> Self {
+        Self {
+            door: Some(door.to_owned()),
+            ..self
+        }
+    }
+
     /// This line at `level`.
     #[must_use]
     pub fn at(self, level: Level) -> Self {
         Self { level, ..self }
+    }
+
+    /// This line, about something that programs are told of too.
+    #[must_use]
+    pub fn means(self, happened: Happened) -> Self {
+        Self {
+            happened: Some(Box::new(happened)),
+            ..self
+        }
+    }
+
+    /// This, as an event and no line: the log says it otherwise, or has enough.
+    #[must_use]
+    pub fn quietly(self) -> Self {
+        Self {
+            quiet: true,
+            ..self
+        }
+    }
+
+    /// Whether the log is to have it.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// What it means to programs.
+    #[must_use]
+    pub fn happened(&self) -> Option<&Happened> {
+        self.happened.as_deref()
     }
 
     /// Whether the text is led by the source, so that the source's name belongs into it.

@@ -10,6 +10,7 @@ use knock_spa::{Outcome, Refusal};
 use super::{Judged, Sealed, Verdict};
 use crate::config_file::reason;
 use crate::daemon::serve::Daemon;
+use crate::events::{Happened, Kind, Reason, Who};
 use crate::keeper::DoorRef;
 use crate::listen::{self, Knock};
 use crate::log::{Level, Line};
@@ -67,15 +68,18 @@ impl Daemon {
             verdict,
         } = judged;
         let now = listen::now();
-        let refused = |text: &str| {
+        let refused = |text: &str, reason| {
             let text = format!("refused: {text}: {who}");
-            Line::of_source(knock.source, request.door.as_str(), "refused", &text)
+            let happened = Happened::new(Kind::Refuse).because(reason);
+            let happened = happened.by(Some(Who::Key(who.clone())));
+            Line::of_source(knock.source, request.door.as_str(), "refused", &text).means(happened)
         };
         match (verdict, written) {
             (Verdict::Confirm(cookie), _) => Some(Outcome::Confirm(*cookie)),
             (Verdict::Refused(refusal), _) => {
                 sealed.counts.refused = sealed.counts.refused.saturating_add(1);
-                let line = refused(&refusal.to_string()).at(Level::Warning);
+                let line = refused(&refusal.to_string(), Reason::from(*refusal));
+                let line = line.at(Level::Warning);
                 self.keeper.tell(line, now);
                 let untold =
                     *refusal == Refusal::Replay && !sealed.was_granted(request, knock.source);
@@ -95,7 +99,8 @@ impl Daemon {
                     "that it was accepted cannot be written down ({})",
                     reason(error)
                 );
-                self.keeper.tell(refused(&text).at(Level::Error), now);
+                let line = refused(&text, Reason::NotWritten).at(Level::Error);
+                self.keeper.tell(line, now);
                 Some(Outcome::Refused(Refusal::GateError))
             }
         }
