@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use super::{JournalPlace, suggest};
+use super::{ControlPlace, JournalPlace, suggest};
 use crate::door::Native;
 use crate::spa::Spa;
 
@@ -22,6 +22,7 @@ pub enum Key {
     Sandbox,
     OnStop,
     Journal,
+    ControlSocket,
     SpaPort,
     SpaWindow,
     SpaSilent,
@@ -250,6 +251,8 @@ pub static KEYS: &[KeySpec] = &[
         ("close", "what becomes of open doors when the daemon stops")),
     row(Key::Journal, "journal", &[], Place::Options, Shape::PathOrOff,
         (JournalPlace::USUAL, "where it is written what is to be closed again")),
+    row(Key::ControlSocket, "control_socket", &[], Place::Options, Shape::PathOrNone,
+        (ControlPlace::USUAL, "where knockctl asks the running daemon")),
     row(Key::SpaPort, "spa_port", &[], Place::Options, Shape::UdpPorts,
         ("51443", "the UDP ports at which sealed packets arrive")),
     row(Key::SpaWindow, "spa_window", &[], Place::Options, WINDOW,

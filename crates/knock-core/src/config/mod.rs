@@ -96,6 +96,8 @@ pub struct Options {
     pub on_stop: OnStop,
     /// `journal`.
     pub journal: JournalPlace,
+    /// `control_socket`.
+    pub control: ControlPlace,
     /// `spa_port`: UDP ports, each once, at least one and at most [`Spa::MAX_PORTS`].
     pub spa_ports: Vec<u16>,
     /// `spa_window`: from [`Spa::MIN_WINDOW`] to [`Spa::MAX_WINDOW`].
@@ -123,6 +125,7 @@ impl Default for Options {
             sandbox: Sandbox::On,
             on_stop: OnStop::Close,
             journal: JournalPlace::Usual,
+            control: ControlPlace::Usual,
             spa_ports: vec![Spa::PORT],
             spa_window: Spa::WINDOW,
             spa_silent: true,
@@ -191,6 +194,23 @@ impl JournalPlace {
             Self::Off => None,
         }
     }
+}
+
+/// Where the control socket is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ControlPlace {
+    /// Nothing was said: at [`ControlPlace::USUAL`] for root, if it can be there.
+    #[default]
+    Usual,
+    /// At this path, which begins with `/`.
+    At(String),
+    /// There is none.
+    None,
+}
+
+impl ControlPlace {
+    /// Where it is if nothing is said.
+    pub const USUAL: &'static str = "/run/knockd/control.sock";
 }
 
 /// How much is logged.

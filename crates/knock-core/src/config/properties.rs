@@ -306,7 +306,12 @@ fn options() -> impl Strategy<Value = Options> {
         Just(JournalPlace::Off),
         "/[a-z/]{1,20}".prop_map(JournalPlace::At),
     ];
-    let held = (of("[a-z_][a-z0-9-]{0,10}"), sandbox, stop, journal);
+    let control = prop_oneof![
+        Just(ControlPlace::Usual),
+        Just(ControlPlace::None),
+        "/[a-z/]{1,20}".prop_map(ControlPlace::At),
+    ];
+    let held = (of("[a-z_][a-z0-9-]{0,10}"), sandbox, stop, journal, control);
     let spa_ports = prop::collection::btree_set(1..=u16::MAX, 1..=Spa::MAX_PORTS);
     let sealed = (
         spa_ports,
@@ -341,6 +346,7 @@ fn options() -> impl Strategy<Value = Options> {
                     sandbox: held.1,
                     on_stop: held.2,
                     journal: held.3,
+                    control: held.4,
                     spa_ports: sealed.0.into_iter().collect(),
                     spa_window: Duration::from_millis(sealed.1),
                     state_dir: sealed.2,
@@ -372,6 +378,11 @@ fn render(config: &Config) -> String {
         JournalPlace::Usual => {}
         JournalPlace::At(path) => line("journal", path),
         JournalPlace::Off => line("journal", &"OFF"),
+    }
+    match &options.control {
+        ControlPlace::Usual => {}
+        ControlPlace::At(path) => line("control_socket", path),
+        ControlPlace::None => line("control_socket", &"none"),
     }
     let ports: Vec<String> = options.spa_ports.iter().map(ToString::to_string).collect();
     line("spa_port", &ports.join(" ,"));

@@ -9,7 +9,8 @@ use super::super::keys::{Key, KeySpec, Shape};
 use super::super::report::Report;
 use super::super::text::{Text, is_blank};
 use super::super::{
-    JournalPlace, LogFormat, LogLevel, OnStop, Sandbox, open, prefixes, spa, steps, values,
+    ControlPlace, JournalPlace, LogFormat, LogLevel, OnStop, Sandbox, open, prefixes, spa, steps,
+    values,
 };
 use super::{Reader, Section};
 use crate::door::{Reopen, SequenceSource};
@@ -61,7 +62,7 @@ impl Reader<'_> {
             }
             Shape::PathOrNone => {
                 if let Some(path) = path_or_none(spec, value, report) {
-                    self.options.revoked_keys = path;
+                    self.set_path_or_none(spec.key, path);
                 }
             }
             Shape::Directory => {
@@ -228,6 +229,15 @@ impl Reader<'_> {
             (Key::OpenFor, Some(door)) => door.open_for = time,
             (Key::TtlMax, Some(door)) => door.ttl_max = Some(time),
             _ => self.options.spa_window = time,
+        }
+    }
+
+    fn set_path_or_none(&mut self, key: Key, path: Option<String>) {
+        match key {
+            Key::ControlSocket => {
+                self.options.control = path.map_or(ControlPlace::None, ControlPlace::At);
+            }
+            _ => self.options.revoked_keys = path,
         }
     }
 
