@@ -3,7 +3,9 @@
 //! `docs/control-protocol.md` is for who writes a client: one JSON object a line, both ways. Here are
 //! the words ([`Request`], [`Answer`], [`Status`]); both sides use them.
 
+pub mod client;
 mod protocol;
+pub mod server;
 mod status;
 
 pub use protocol::{

@@ -205,6 +205,8 @@ pub enum Code {
 pub enum RequestError {
     /// It is none; what is wrong, and where.
     Bad(String),
+    /// It is longer than [`MAX_REQUEST`].
+    TooLong,
     /// It is of another version, or of none though it is the first.
     Version(Option<u64>),
 }
@@ -263,6 +265,7 @@ impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bad(why) => write!(f, "this is no request: {why}"),
+            Self::TooLong => write!(f, "a request has at most {MAX_REQUEST} bytes"),
             Self::Version(None) => {
                 write!(f, "the first request must have \"version\": {VERSION}")
             }

@@ -5,13 +5,21 @@
 
 pub mod arm;
 pub mod check;
+pub mod close;
 pub mod codes;
+mod daemon;
 pub mod doctor;
+pub mod events;
 pub mod gate;
 pub mod keys;
+pub mod log_level;
+pub mod open;
 pub mod profile;
 mod qr;
+pub mod reload;
 pub mod replay;
+pub mod status;
+mod time;
 pub mod try_knock;
 
 use std::process::ExitCode;
@@ -50,6 +58,18 @@ enum Command {
     Codes(codes::Options),
     /// Print what a client must know to send sealed packets: a secret
     Profile(profile::Options),
+    /// Show how the running daemon is: doors, attempts, grants, counters, the gate
+    Status(status::Options),
+    /// Open a door for an address, as its knock would
+    Open(open::Options),
+    /// Close what is open, before its time
+    Close(close::Options),
+    /// Show what has happened, and what happens from now on
+    Events(events::Options),
+    /// Let the daemon read its configuration again, and tell what came of it
+    Reload(reload::Options),
+    /// Let the daemon log more, or less, until the next reload
+    LogLevel(log_level::Options),
     /// Show what each process of the running daemon may do, and what is amiss
     Doctor(doctor::Options),
 }
@@ -66,6 +86,12 @@ pub fn main() -> ExitCode {
         Command::Keys(options) => keys::run(&options),
         Command::Codes(options) => codes::run(&options),
         Command::Profile(options) => profile::run(&options),
+        Command::Status(options) => status::run(&options),
+        Command::Open(options) => open::run(&options),
+        Command::Close(options) => close::run(&options),
+        Command::Events(options) => events::run(&options),
+        Command::Reload(options) => reload::run(&options),
+        Command::LogLevel(options) => log_level::run(&options),
         Command::Doctor(options) => doctor::run(&options),
     }
 }

@@ -108,6 +108,7 @@ fn needs(settings: &Settings, doors: &[Door]) -> Needs {
     files.extend(settings.log.file.clone());
     files.extend(settings.pidfile.clone());
     files.extend(settings.journal.path().map(PathBuf::from));
+    files.extend(settings.control.clone());
     let sealed = doors.iter().any(|door| door.spa.is_some());
     if sealed {
         files.extend(super::sealed::files(&settings.state_dir));

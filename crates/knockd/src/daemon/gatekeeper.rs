@@ -1,24 +1,30 @@
 //! The daemon at its gate: puts it up, opens and closes it for sources, and mends it when somebody
 //! else has changed it.
 
+mod grants;
+mod lines;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use knock_core::config::OnStop;
-use knock_core::door::{Closing, Door};
-use knock_core::target::Target;
+use knock_core::door::Door;
 use knock_core::time::{InUnits, Timestamp};
 
 use crate::clock;
-use crate::events::{self, Happened, Kind, Reason, Who};
+use crate::events::{Happened, Kind, Reason, Who};
 use crate::gate::{
     Changes, Ended, Gate, GateError, Hold, HoldError, Key, Opening, Plan, Said, Standing, Trial,
     Watch,
 };
 use crate::keeper::Why;
 use crate::log::{Level, Line};
+
+use lines::{gate_line, in_short, on_grant, whom};
+
+pub(super) use lines::{closed, to};
 
 /// How long after a failure to put the gate up it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -64,17 +70,6 @@ pub(super) struct Opened {
     pub(super) line: Line,
     /// Whether the kernel lets the source through.
     pub(super) done: bool,
-}
-
-/// What was taken back.
-#[derive(Default)]
-pub(super) struct TakenBack {
-    /// The grants that are gone.
-    pub(super) closed: Vec<Key>,
-    /// How many connections were ended.
-    pub(super) ended: usize,
-    /// What went wrong, and what was ended.
-    pub(super) lines: Vec<Line>,
 }
 
 /// Why there is no gate.
@@ -230,79 +225,6 @@ impl Gatekeeper {
             }
         };
         Some(Opened { line, done })
-    }
-
-    /// Takes back what the doors named in `closing` have opened for `source`.
-    pub(super) fn take_back(
-        &mut self,
-        closing: &Closing,
-        source: IpAddr,
-        now: Timestamp,
-    ) -> TakenBack {
-        let keys = self.gate.grants_of(&closing.door, source);
-        self.take_back_all(keys, closing.kill, Some(source), now)
-    }
-
-    /// Takes back the grants that `which` picks, and says of each that it is closed, and why.
-    pub(super) fn take_back_where(
-        &mut self,
-        which: impl Fn(&Key) -> bool,
-        kill: bool,
-        why: &Why<'_>,
-        now: Timestamp,
-    ) -> TakenBack {
-        let keys = self.gate.grants().map(|(key, _)| key);
-        let keys: Vec<_> = keys.filter(|key| which(key)).cloned().collect();
-        let mut taken = self.take_back_all(keys, kill, None, now);
-        let closed = taken.closed.iter().map(|key| closed(key, why));
-        taken.lines.splice(0..0, closed);
-        taken
-    }
-
-    /// What goes wrong is said of `source`, or else of whom a grant lets in.
-    fn take_back_all(
-        &mut self,
-        keys: Vec<Key>,
-        kill: bool,
-        source: Option<IpAddr>,
-        now: Timestamp,
-    ) -> TakenBack {
-        let mut taken = TakenBack::default();
-        for key in keys {
-            let opening = kill.then(|| self.gate.opening_of(&key)).flatten();
-            let line = |event, text: &str| match source {
-                Some(source) => Line::of_source(source, key.door(), event, text),
-                None => line_of(&key, event, text),
-            };
-            match self.change(now, |gate| gate.revoke(&key, now)) {
-                Ok(true) => {
-                    self.holders.remove(&key);
-                    taken.closed.push(key.clone());
-                }
-                Ok(false) => {}
-                // The kernel closes it in its time.
-                Err(error) => {
-                    let text = format!("error: not closed: {error}");
-                    taken.lines.push(line("close", &text).at(Level::Error));
-                    self.check = Some(now);
-                    continue;
-                }
-            }
-            let Some(opening) = opening else { continue };
-            match self.gate.end_connections(&opening) {
-                Ok(0) => {}
-                Ok(ended) => {
-                    taken.ended += ended;
-                    let text = format!("{ended} connections ended");
-                    taken.lines.push(line("killed", &text));
-                }
-                Err(error) => {
-                    let text = format!("error: connections not ended: {error}");
-                    taken.lines.push(line("killed", &text).at(Level::Error));
-                }
-            }
-        }
-        taken
     }
 
     fn hold_for(&mut self, key: &Key, who: Option<&Who>) {
@@ -613,71 +535,6 @@ fn differs(before: &Trial, now: &Trial) -> bool {
         a.0 == b.0 && over(a.1) == over(b.1) && apart < CLOSE
     };
     before.len() != now.len() || !before.iter().zip(now.iter()).all(same)
-}
-
-/// A grant is gone.
-pub(super) fn closed(key: &Key, why: &Why<'_>) -> Line {
-    let happened = on_grant(Kind::Close, key).because(why.reason);
-    line_of(key, "closed", why.text).means(happened.by(why.who.cloned()))
-}
-
-fn on_grant(kind: Kind, key: &Key) -> Happened {
-    Happened::new(kind).about(events::Grant::Gate, to(key))
-}
-
-/// A line about a grant, whose source can be a network.
-fn line_of(key: &Key, event: &'static str, text: &str) -> Line {
-    let line = Line::new(Level::Info, event, format!("{}{text}", lead(key)));
-    let line = line.of(key.door());
-    let sources = key.sources();
-    if Target::host(sources.address()) == sources {
-        line.about(sources.address())
-    } else {
-        line
-    }
-}
-
-/// Something about the gate as a whole.
-fn gate_line(level: Level, reason: Option<Reason>, text: impl Into<String>) -> Line {
-    let happened = Happened {
-        reason,
-        ..Happened::new(Kind::Gate)
-    };
-    Line::new(level, "gate", text).means(happened)
-}
-
-/// `source: door: `, as lines about a source begin; the source can be a network.
-fn lead(key: &Key) -> String {
-    format!("{}: {}: ", to(key), key.door())
-}
-
-/// Whom a grant lets in: an address, or a network.
-fn to(key: &Key) -> String {
-    let sources = key.sources();
-    if Target::host(sources.address()) == sources {
-        sources.address().to_string()
-    } else {
-        sources.to_string()
-    }
-}
-
-/// For whom it is open, where that is not the source alone.
-fn whom(sources: Target, source: IpAddr) -> String {
-    if sources == Target::host(source) {
-        String::new()
-    } else {
-        format!(" to {sources}")
-    }
-}
-
-fn in_short(names: &[String]) -> String {
-    const MOST: usize = 8;
-    let shown: Vec<_> = names.iter().take(MOST).map(String::as_str).collect();
-    let mut text = shown.join(", ");
-    if names.len() > MOST {
-        text.push_str(&format!(" and {} more", names.len() - MOST));
-    }
-    text
 }
 
 impl std::fmt::Display for Failure {

@@ -9,6 +9,7 @@ mod codes;
 mod confinement;
 mod gatekeeper;
 mod one_time;
+mod operator;
 mod owing;
 mod pidfile;
 mod reload;
@@ -31,6 +32,7 @@ use clap::Parser;
 
 use crate::cli::Cli;
 use crate::config_file::{LoadError, load};
+use crate::control::server::PlaceError;
 use crate::diagnostics;
 use crate::listen::StartError;
 use crate::listener;
@@ -59,6 +61,8 @@ enum Failure {
     Sealed(sealed::Failure),
     /// There is no account for the listener.
     Account(AccountError),
+    /// There is no control socket where the configuration names one.
+    Control(PathBuf, PlaceError),
     /// Another instance holds the pidfile.
     Running(PathBuf, Option<u32>),
     /// Something that the daemon needs of the system: what, and why not.
@@ -126,6 +130,9 @@ impl fmt::Display for Failure {
             Self::Gate(failure) => write!(f, "knockd: the gate cannot be put up: {failure}"),
             Self::Sealed(failure) => write!(f, "knockd: sealed packets cannot be taken: {failure}"),
             Self::Account(error) => write!(f, "knockd: option `user`: {error}"),
+            Self::Control(path, error) => {
+                write!(f, "knockd: control socket {}: {error}", path.display())
+            }
             Self::Running(path, pid) => {
                 let path = path.display();
                 write!(f, "knockd: already running: pidfile {path} is locked")?;

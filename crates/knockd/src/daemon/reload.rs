@@ -23,56 +23,53 @@ use crate::log::{Level, Line};
 use crate::services::Services;
 
 impl Daemon {
-    /// Reads the configuration again. If anything is wrong with it, what runs goes on.
-    pub(super) fn reload(&mut self) {
+    /// Reads the configuration again. If anything is wrong with it, what runs goes on. What was doubted
+    /// of it, or why it is not in force, a line each; the log has the same.
+    pub(super) fn reload(&mut self) -> Result<Vec<String>, Vec<String>> {
         tell_reloading();
         // What was opened before the signal came belongs to the configuration before it.
         self.handle_side();
         let path = self.settings.cli.config.clone();
         let text = format!("re-reading config file: {}", path.display());
         self.scribe.note(Level::Info, "reload", text);
-        match load(&path, &Services::system()) {
-            Ok(loaded) => self.adopt(loaded),
-            Err(error) => {
-                self.complain(&error);
-                self.keep_running();
+        let outcome = load(&path, &Services::system())
+            .map_err(|error| mistakes(&error))
+            .and_then(|loaded| self.adopt(loaded).map_err(|mistake| vec![mistake]));
+        if let Err(mistakes) = &outcome {
+            for text in mistakes {
+                self.scribe.note(Level::Error, "reload", text);
             }
+            self.keep_running();
         }
         tell_manager(&[NotifyState::Ready]);
+        outcome
     }
 
-    fn adopt(&mut self, loaded: Loaded) {
+    /// Goes by another configuration, or says why not; then what ran goes on.
+    fn adopt(&mut self, loaded: Loaded) -> Result<Vec<String>, String> {
         let settings = self.settings.with(&loaded.config);
         let doors: Arc<[Door]> = loaded.config.doors.into();
-        let (one_time, lines) = match OneTimeDoors::reopen(&doors, &settings.folder) {
-            Ok(opened) => opened,
-            Err(failure) => {
-                let text = format!("error: {failure}");
-                self.scribe.note(Level::Error, "reload", text);
-                return self.keep_running();
-            }
-        };
+        let (one_time, lines) = OneTimeDoors::reopen(&doors, &settings.folder)
+            .map_err(|failure| format!("error: {failure}"))?;
         let plan = Plan::of(&doors).silent_at(&settings.silent_ports);
-        if let Err(failure) = self.reload_gate(plan, &settings.standing) {
-            let text = format!("error: the gate cannot be put up: {failure}");
-            self.scribe.note(Level::Error, "reload", text);
-            return self.keep_running();
-        }
-        if let Err(failure) = self.reload_sealed(&settings, &doors) {
-            let text = format!("error: sealed packets: {failure}");
-            self.scribe.note(Level::Error, "reload", text);
-            return self.keep_running();
-        }
+        self.reload_gate(plan, &settings.standing)
+            .map_err(|failure| format!("error: the gate cannot be put up: {failure}"))?;
+        self.reload_sealed(&settings, &doors)
+            .map_err(|failure| format!("error: sealed packets: {failure}"))?;
         self.settings = settings;
         self.reopen_log();
         let lines_of_journal = self.owing.reopen(&self.settings.journal, &doors);
         self.keeper.raise_next(self.owing.next());
         lines_of_journal.into_iter().for_each(|line| self.log(line));
-        for diagnostic in &loaded.diagnostics {
-            let text = diagnostics::one_line(&loaded.path, &loaded.bytes, diagnostic);
+        let warnings = loaded.diagnostics.iter();
+        let one_line = |d| diagnostics::one_line(&loaded.path, &loaded.bytes, d);
+        let warnings: Vec<_> = warnings.map(one_line).collect();
+        for text in &warnings {
             self.scribe.note(Level::Warning, "reload", text);
         }
         lines.into_iter().for_each(|line| self.log(line));
+        let doubt = self.control.doubt(&self.settings);
+        doubt.into_iter().for_each(|line| self.log(line));
         if let Err(failure) = self.lock_pidfile() {
             let text = format!("{failure}");
             self.scribe.note(Level::Warning, "pidfile", text);
@@ -100,6 +97,7 @@ impl Daemon {
         self.side.set_interfaces(names);
         let line = Line::new(Level::Info, "reload", "the configuration is in force");
         self.log(line.means(Happened::new(Kind::Reload)).quietly());
+        Ok(warnings)
     }
 
     /// Goes by the keys as they are now.
@@ -160,24 +158,6 @@ impl Daemon {
         self.scribe.reopen(self.settings.log.clone());
     }
 
-    fn complain(&mut self, error: &LoadError) {
-        match error {
-            LoadError::Mistakes {
-                path,
-                bytes,
-                diagnostics,
-            } => {
-                for diagnostic in diagnostics {
-                    let text = diagnostics::one_line(path, bytes, diagnostic);
-                    self.scribe.note(Level::Error, "reload", text);
-                }
-            }
-            other => self
-                .scribe
-                .note(Level::Error, "reload", format!("error: {other}")),
-        }
-    }
-
     /// Takes hold of the pidfile that the settings name, and lets go of another one.
     pub(super) fn lock_pidfile(&mut self) -> Result<(), Failure> {
         let Some(path) = self.settings.pidfile.clone() else {
@@ -207,5 +187,20 @@ impl Daemon {
 fn tell_reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         tell_manager(&[NotifyState::Reloading, now]);
+    }
+}
+
+/// What is wrong with a configuration, a line each.
+fn mistakes(error: &LoadError) -> Vec<String> {
+    match error {
+        LoadError::Mistakes {
+            path,
+            bytes,
+            diagnostics,
+        } => diagnostics
+            .iter()
+            .map(|diagnostic| diagnostics::one_line(path, bytes, diagnostic))
+            .collect(),
+        other => vec![format!("error: {other}")],
     }
 }

@@ -42,6 +42,11 @@ impl Scribe {
         self.log.reopen(setup);
     }
 
+    /// Whether lines at [`Level::Debug`] are logged, from now on until it is opened anew.
+    pub(super) fn set_debug(&mut self, debug: bool) {
+        self.log.set_debug(debug);
+    }
+
     /// Logs a line about nobody in particular.
     pub(super) fn note(&mut self, level: Level, event: &'static str, text: impl Into<String>) {
         self.log.line(Line::new(level, event, text));

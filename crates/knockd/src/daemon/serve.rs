@@ -23,6 +23,7 @@ use super::background::{self, Stage};
 use super::confinement::{self, Chosen};
 use super::gatekeeper::Gatekeeper;
 use super::one_time::OneTimeDoors;
+use super::operator::Control;
 use super::owing::Owing;
 use super::pidfile::Pidfile;
 use super::runner::Runner;
@@ -73,6 +74,9 @@ pub(super) struct Daemon {
     runner: Runner,
     pub(super) scribe: Scribe,
     pub(super) events: Memory,
+    pub(super) control: Control,
+    /// When it was started.
+    pub(super) started: Timestamp,
     signals: Signals,
     alarm: Alarm,
     pub(super) pidfile: Option<Pidfile>,
@@ -155,6 +159,8 @@ impl Daemon {
             runner,
             scribe,
             events: Memory::new(RunId::new(run)),
+            control: Control::default(),
+            started: listen::now(),
             signals,
             pidfile: None,
             taken_up: Vec::new(),
@@ -164,6 +170,9 @@ impl Daemon {
             ending: None,
         };
         daemon.lock_pidfile()?;
+        let (control, line) = Control::open(&daemon.settings)?;
+        daemon.control = control;
+        daemon.taken_up.extend(line);
         let lines_of_keys = lines_of_keys.into_iter().flatten();
         lines
             .into_iter()
@@ -205,6 +214,7 @@ impl Daemon {
         tell_manager(&[NotifyState::Ready]);
         let code = loop {
             self.perform();
+            self.control.tell(&self.events);
             if let Some(ending) = self.ending.filter(|ending| self.is_over(ending)) {
                 break ending.code;
             }
@@ -216,6 +226,7 @@ impl Daemon {
             self.handle_signals();
             self.handle_side();
             self.follow_codes();
+            self.handle_operators();
             if let Some(gatekeeper) = &mut self.gatekeeper {
                 gatekeeper.handle_readable(listen::now());
             }
@@ -224,6 +235,7 @@ impl Daemon {
             }
         };
         self.scribe.finish();
+        self.control.tell(&self.events);
         drop(self.side);
         drop(self.pidfile);
         code.into()
@@ -238,6 +250,7 @@ impl Daemon {
             self.gatekeeper.as_ref().and_then(Gatekeeper::poll_timeout),
             self.scribe.poll_timeout(),
             self.side.poll_timeout(),
+            self.control.poll_timeout(now),
             self.ending
                 .map(|ending| ending.starts.unwrap_or(ending.all)),
             self.ending
@@ -253,6 +266,7 @@ impl Daemon {
         let mut fds: Vec<_> = sources
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .chain(self.side.poll_fds())
+            .chain(self.control.poll_fds())
             .collect();
         let waited = match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -310,7 +324,8 @@ impl Daemon {
                 SIGCHLD => self.reap(),
                 // At the end there is nothing left to read a configuration for.
                 SIGHUP if self.ending.is_some() => {}
-                SIGHUP => self.reload(),
+                // What came of it is in the log.
+                SIGHUP => drop(self.reload()),
                 SIGUSR1 => self.say_status(),
                 SIGINT => self.end(2),
                 // A log that may not grow any more: the write says so.

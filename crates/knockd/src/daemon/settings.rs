@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use knock_core::config::{Config, JournalPlace, LogLevel, OnStop, Sandbox};
 
+use super::operator;
 use crate::cli::{Cli, DEFAULT_PIDFILE};
 use crate::gate::Standing;
 use crate::listen::{DefaultInterface, default_interface};
@@ -37,6 +38,9 @@ pub(super) struct Settings {
     pub(super) sandbox: Sandbox,
     pub(super) on_stop: OnStop,
     pub(super) journal: JournalPlace,
+    /// Where the control socket is, if there is to be one, and whether the configuration names it.
+    pub(super) control: Option<PathBuf>,
+    pub(super) control_is_asked_for: bool,
     /// Where it stands what was said of the gate beside the configuration.
     pub(super) standing: Standing,
 }
@@ -55,6 +59,7 @@ impl Settings {
         let options = &config.options;
         let pidfile = options.pidfile.as_ref().map(PathBuf::from);
         let pidfile = pidfile.or_else(|| cli.pidfile.clone());
+        let (control, control_is_asked_for) = operator::place(&options.control);
         let pidfile = pidfile.unwrap_or_else(|| DEFAULT_PIDFILE.into());
         Self {
             interfaces: Interfaces::new(&cli, config),
@@ -72,6 +77,8 @@ impl Settings {
             sandbox: options.sandbox,
             on_stop: options.on_stop,
             journal: options.journal.clone(),
+            control,
+            control_is_asked_for,
             standing: Standing::of(options),
             folder,
             cli,

@@ -96,6 +96,16 @@ pub enum Reason {
     Unknown,
 }
 
+impl Reason {
+    /// Its word in JSON.
+    #[must_use]
+    pub fn name(self) -> String {
+        let word = serde_json::to_value(self).ok();
+        let word = word.as_ref().and_then(|word| word.as_str());
+        word.unwrap_or_default().to_owned()
+    }
+}
+
 impl From<Refusal> for Reason {
     fn from(refusal: Refusal) -> Self {
         match refusal {

@@ -119,6 +119,11 @@ impl Opening {
         &self.key
     }
 
+    /// What it lets through.
+    pub fn ways(&self) -> impl Iterator<Item = &Way> {
+        self.ways.iter()
+    }
+
     pub(super) fn given(&self, until: Timestamp) -> Given {
         self.ways.iter().map(|way| (*way, until)).collect()
     }

@@ -94,6 +94,18 @@ impl Watch {
         changes
     }
 
+    /// Each that was asked for: whether it is up, and its addresses. Of all of them together, those
+    /// of all that there are.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = (&str, bool, Vec<IpAddr>)> {
+        self.names.iter().map(|name| {
+            let all = self.links.all().values();
+            let counting = all.filter(|link| name == ANY || link.name == *name);
+            let up = counting.clone().any(|link| link.up);
+            let addresses = counting.flat_map(|link| link.addresses.iter().copied());
+            (name.as_str(), up, addresses.collect())
+        })
+    }
+
     fn is_any(&self) -> bool {
         self.names.iter().any(|name| name == ANY)
     }

@@ -123,6 +123,11 @@ impl Log {
         *self = Self::with_journal(setup, self.journal.take());
     }
 
+    /// Whether lines at [`Level::Debug`] go everywhere, from now on.
+    pub const fn set_debug(&mut self, debug: bool) {
+        self.setup.debug = debug;
+    }
+
     /// What it was opened with.
     #[must_use]
     pub const fn setup(&self) -> &LogSetup {

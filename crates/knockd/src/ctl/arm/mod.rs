@@ -45,18 +45,7 @@ const SHORTEST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 fn time(text: &str) -> Result<Duration, String> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = text.get(number.len()..).unwrap_or_default();
-    let unit = match unit {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err("a number with s, m or h is expected, such as 2m".into()),
-    };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "a number with s, m or h is expected, such as 2m")?;
-    let time = Duration::from_secs(number.saturating_mul(unit));
+    let time = super::time::parse(text)?;
     if (SHORTEST..=LONGEST).contains(&time) {
         Ok(time)
     } else {
