@@ -87,6 +87,28 @@ pub struct Action {
     pub native: Option<Native>,
     /// Whose grants for the same source an opening takes back.
     pub close: Option<Closing>,
+    /// What runs beside all that when something has happened at the door.
+    pub hooks: Hooks,
+}
+
+/// Commands that run when something has happened, beside what then happens (`on_open`, `on_close`,
+/// `on_refuse`). Nothing waits for them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Hooks {
+    /// A door was opened, or stays open for longer.
+    pub open: Option<Template>,
+    /// What it has opened was closed.
+    pub close: Option<Template>,
+    /// Somebody was refused who knew what a stranger does not know.
+    pub refuse: Option<Template>,
+}
+
+impl Hooks {
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.open.is_none() && self.close.is_none() && self.refuse.is_none()
+    }
 }
 
 /// What an opening of a door with commands does that is still open for the source (`reopen`).
@@ -171,6 +193,7 @@ impl Default for Action {
             reopen: Reopen::default(),
             native: None,
             close: None,
+            hooks: Hooks::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::report::Report;
 use super::spa;
 use super::{DoorPlaces, KeyPlace};
 use crate::door::{
-    Action, Closing, Commands, Door, Native, Reopen, SequenceSource, Trigger, Widening,
+    Action, Closing, Commands, Door, Hooks, Native, Reopen, SequenceSource, Trigger, Widening,
 };
 use crate::flags::FlagMatch;
 use crate::service::Service;
@@ -50,6 +50,7 @@ pub(super) struct DoorDraft {
     pub(super) ttl_max: Option<Duration>,
     pub(super) confirm: bool,
     pub(super) require_claim: bool,
+    pub(super) hooks: HookDraft,
     pub(super) user: Option<String>,
 }
 
@@ -58,6 +59,29 @@ pub(super) struct DoorDraft {
 pub(super) struct CommandPair {
     pub(super) any: Option<Template>,
     pub(super) v6: Option<Template>,
+}
+
+/// The hooks that a door names itself. Empty text is a word too: none, rather than that of
+/// `[options]`.
+#[derive(Debug, Default)]
+pub(super) struct HookDraft {
+    pub(super) open: Option<Template>,
+    pub(super) close: Option<Template>,
+    pub(super) refuse: Option<Template>,
+}
+
+impl HookDraft {
+    fn finish(self, usual: &Hooks) -> Hooks {
+        let choose = |own: Option<Template>, usual: &Option<Template>| match own {
+            Some(own) => Some(own).filter(|own| !own.as_str().is_empty()),
+            None => usual.clone(),
+        };
+        Hooks {
+            open: choose(self.open, &usual.open),
+            close: choose(self.close, &usual.close),
+            refuse: choose(self.refuse, &usual.refuse),
+        }
+    }
 }
 
 impl CommandPair {
@@ -104,6 +128,7 @@ impl DoorDraft {
             ttl_max: None,
             confirm: false,
             require_claim: false,
+            hooks: HookDraft::default(),
             user: None,
         }
     }
@@ -113,6 +138,7 @@ impl DoorDraft {
     pub(super) fn finish(
         mut self,
         strict: bool,
+        hooks: &Hooks,
         report: &mut Report,
     ) -> (Option<Door>, DoorPlaces) {
         self.note_idle_stop(report);
@@ -133,6 +159,7 @@ impl DoorDraft {
             reopen: self.reopen,
             native,
             close: self.close.map(|door| Closing { door, kill }),
+            hooks: self.hooks.finish(hooks),
         };
         let places = DoorPlaces {
             header: self.header,
@@ -225,6 +252,11 @@ impl DoorDraft {
                     "without a stop command there is no time to extend",
                     "`stop_command` in the same door",
                     "such a door is never open, and each knock runs its command",
+                ),
+                Key::OnClose if !opens && !stops && !place.value.is_empty() => (
+                    "nothing that this door does is ever closed",
+                    "`open` or `stop_command` in the same door",
+                    "a hook of another kind is `on_open`",
                 ),
                 // Who writes this believes that connections end, which they would not.
                 Key::Kill if self.kill && !closes => {

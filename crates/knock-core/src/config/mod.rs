@@ -32,9 +32,10 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 
-use crate::door::Door;
+use crate::door::{Door, Hooks};
 use crate::sequence::Protocol;
 use crate::spa::Spa;
+use crate::template::Template;
 use keys::Key;
 
 /// A configuration that can run.
@@ -98,6 +99,16 @@ pub struct Options {
     pub journal: JournalPlace,
     /// `control_socket`.
     pub control: ControlPlace,
+    /// `audit_file`: a path that begins with `/`; there is no audit trail without one.
+    pub audit_file: Option<String>,
+    /// `on_start`.
+    pub on_start: Option<Template>,
+    /// `on_exit`.
+    pub on_exit: Option<Template>,
+    /// `on_open`, `on_close` and `on_refuse`, for doors that do not say it themselves.
+    pub hooks: Hooks,
+    /// `shadow`.
+    pub shadow: bool,
     /// `spa_port`: UDP ports, each once, at least one and at most [`Spa::MAX_PORTS`].
     pub spa_ports: Vec<u16>,
     /// `spa_window`: from [`Spa::MIN_WINDOW`] to [`Spa::MAX_WINDOW`].
@@ -126,6 +137,11 @@ impl Default for Options {
             on_stop: OnStop::Close,
             journal: JournalPlace::Usual,
             control: ControlPlace::Usual,
+            audit_file: None,
+            on_start: None,
+            on_exit: None,
+            hooks: Hooks::default(),
+            shadow: false,
             spa_ports: vec![Spa::PORT],
             spa_window: Spa::WINDOW,
             spa_silent: true,

@@ -2,7 +2,7 @@
 
 use super::keys::KEYS;
 use super::*;
-use crate::door::{Action, Closing, Commands, Native, Reopen, SequenceSource, Trigger, Widening};
+use crate::door::{Action, Closing, Commands, Hooks, Native, Reopen, SequenceSource, Trigger, Widening};
 use crate::flags::{FlagMatch, TcpFlags};
 use crate::sequence::{Sequence, Step};
 use crate::service::{Ports, Service};
@@ -98,11 +98,13 @@ fn check_options(options: &Options) {
         spa_window,
         state_dir,
         revoked_keys,
+        audit_file,
         ..
     } = options;
     assert!((1..=Spa::MAX_PORTS).contains(&spa_ports.len()) && !spa_ports.contains(&0));
     assert!((Spa::MIN_WINDOW..=Spa::MAX_WINDOW).contains(spa_window));
     assert!(state_dir.starts_with('/'));
+    assert!(audit_file.iter().all(|path| path.starts_with('/')));
     assert!(revoked_keys.iter().all(|path| path.starts_with('/')));
 }
 
@@ -193,6 +195,15 @@ fn commands() -> impl Strategy<Value = Option<Commands>> {
     }))
 }
 
+fn hooks() -> impl Strategy<Value = Hooks> {
+    let hook = || of(text().prop_map(Template::new));
+    (hook(), hook(), hook()).prop_map(|(open, close, refuse)| Hooks {
+        open,
+        close,
+        refuse,
+    })
+}
+
 fn service() -> impl Strategy<Value = Service> {
     let ports = (1..=u16::MAX, 0..100_u16)
         .prop_map(|(first, more)| Ports::new(first, first.saturating_add(more)).unwrap());
@@ -243,17 +254,27 @@ fn spa() -> impl Strategy<Value = Spa> {
 fn door() -> impl Strategy<Value = Door> {
     let reopen = prop::sample::select(&[Reopen::Run, Reopen::Extend]);
     let user = of("[a-z][a-z0-9-]{0,10}");
-    let action = (commands(), commands(), time(), user, reopen, of(native())).prop_map(
-        |(v4, v6, cmd_timeout, user, reopen, native)| Action {
-            v4,
-            v6,
-            cmd_timeout,
-            user,
-            reopen,
-            native,
-            close: None,
-        },
-    );
+    let action = (
+        commands(),
+        commands(),
+        time(),
+        user,
+        reopen,
+        of(native()),
+        hooks(),
+    )
+        .prop_map(
+            |(v4, v6, cmd_timeout, user, reopen, native, hooks)| Action {
+                v4,
+                v6,
+                cmd_timeout,
+                user,
+                reopen,
+                native,
+                close: None,
+                hooks,
+            },
+        );
     let name = text().prop_filter("a door", |name| name != "options");
     let sealed = (of(spa()), any::<bool>());
     (name, trigger(), sealed, action).prop_map(|(name, mut trigger, (spa, alone), action)| {
@@ -320,10 +341,13 @@ fn options() -> impl Strategy<Value = Options> {
         any::<bool>(),
         path(),
     );
+    let once = || of(text().prop_map(Template::new));
+    let told = (path(), once(), once(), hooks(), any::<bool>());
+    let files = (path(), path());
     (
         any::<bool>(),
-        path(),
-        path(),
+        files,
+        told,
         names,
         format,
         level,
@@ -332,11 +356,16 @@ fn options() -> impl Strategy<Value = Options> {
         sealed,
     )
         .prop_map(
-            |(syslog, logfile, pidfile, names, log_format, log_level, numbers, held, sealed)| {
+            |(syslog, files, told, names, log_format, log_level, numbers, held, sealed)| {
                 Options {
                     syslog,
-                    logfile,
-                    pidfile,
+                    logfile: files.0,
+                    pidfile: files.1,
+                    audit_file: told.0,
+                    on_start: told.1,
+                    on_exit: told.2,
+                    hooks: told.3,
+                    shadow: told.4,
                     interfaces: names.into_iter().collect(),
                     log_format,
                     log_level,
@@ -396,10 +425,27 @@ fn render(config: &Config) -> String {
     if let Some(user) = &options.user {
         line("user", user);
     }
+    line(
+        "audit_file",
+        &options.audit_file.as_deref().unwrap_or("none"),
+    );
+    let once = [("on_start", &options.on_start), ("on_exit", &options.on_exit)];
+    for (key, command) in once.into_iter().chain(hooks_of(&options.hooks)) {
+        line(key, &command.as_ref().map_or("", Template::as_str));
+    }
+    line("shadow", &u8::from(options.shadow));
     for door in &config.doors {
         out.push_str(&render_door(door));
     }
     out
+}
+
+fn hooks_of(hooks: &Hooks) -> [(&'static str, &Option<Template>); 3] {
+    [
+        ("on_open", &hooks.open),
+        ("on_close", &hooks.close),
+        ("on_refuse", &hooks.refuse),
+    ]
 }
 
 fn render_door(door: &Door) -> String {
@@ -459,6 +505,9 @@ fn render_door(door: &Door) -> String {
     if let Some(closing) = &door.action.close {
         line("close", &closing.door);
         line("kill", &if closing.kill { "yes" } else { "no" });
+    }
+    for (key, command) in hooks_of(&door.action.hooks) {
+        line(key, &command.as_ref().map_or("", Template::as_str));
     }
     for (suffix, commands) in [("", &door.action.v4), ("_6", &door.action.v6)] {
         let start = commands.as_ref().map(|c| c.start.to_string());

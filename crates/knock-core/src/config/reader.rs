@@ -357,7 +357,7 @@ impl<'a> Reader<'a> {
         };
         closing::check(&self.doors, &mut self.report);
         for draft in self.doors {
-            let (door, place) = draft.finish(self.strict, &mut self.report);
+            let (door, place) = draft.finish(self.strict, &self.options.hooks, &mut self.report);
             doors.extend(door);
             places.doors.push(place);
         }

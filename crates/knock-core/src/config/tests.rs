@@ -1,3 +1,4 @@
+mod hooks;
 mod native;
 mod spa;
 

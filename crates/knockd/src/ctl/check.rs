@@ -179,6 +179,7 @@ impl Findings {
             (Key::LogFile, options.logfile.as_deref()),
             (Key::PidFile, options.pidfile.as_deref()),
             (Key::Journal, options.journal.path()),
+            (Key::AuditFile, options.audit_file.as_deref()),
         ] {
             let problem = path.and_then(|path| files::cannot_create(Path::new(path)));
             if let (Some(span), Some((message, expected))) = (value(key), problem) {
@@ -194,6 +195,15 @@ impl Findings {
             for (message, expected, help) in sealed::revoked(Path::new(path)) {
                 self.warn(span.clone(), message, expected, help);
             }
+        }
+        for key in [
+            Key::OnStart,
+            Key::OnExit,
+            Key::OnOpen,
+            Key::OnClose,
+            Key::OnRefuse,
+        ] {
+            self.command(loaded, value(key), &system.search);
         }
         self.sealed_ports(loaded, value(Key::SpaPort), system);
         let (Some(span), Some(known)) = (value(Key::Interface), &system.interfaces) else {
@@ -285,12 +295,11 @@ impl Findings {
             Key::StartCommand6,
             Key::StopCommand,
             Key::StopCommand6,
+            Key::OnOpen,
+            Key::OnClose,
+            Key::OnRefuse,
         ] {
-            let text = value(key).and_then(|span| loaded.bytes.get(span));
-            let command = text.and_then(|bytes| str::from_utf8(bytes).ok());
-            if let (Some(span), Some(command)) = (value(key), command) {
-                self.program(span, command, &system.search);
-            }
+            self.command(loaded, value(key), &system.search);
         }
         if let (Some(span), Some(user)) = (value(Key::User), &door.action.user)
             && !account_exists(user)
@@ -325,6 +334,15 @@ impl Findings {
             "ports at which nothing listens",
             Some(help),
         );
+    }
+
+    /// What the command at `span` starts.
+    fn command(&mut self, loaded: &Loaded, span: Option<Range<usize>>, search: &SearchPath) {
+        let text = span.clone().and_then(|span| loaded.bytes.get(span));
+        let command = text.and_then(|bytes| str::from_utf8(bytes).ok());
+        if let (Some(span), Some(command)) = (span, command) {
+            self.program(span, command, search);
+        }
     }
 
     fn program(&mut self, span: Range<usize>, command: &str, search: &SearchPath) {

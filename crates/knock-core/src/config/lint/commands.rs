@@ -110,7 +110,7 @@ struct Command<'a> {
 }
 
 /// The commands of a door that are given and not empty.
-fn commands<'a>(linted: &Linted<'a>) -> [Option<(Key, Command<'a>)>; 4] {
+fn commands<'a>(linted: &Linted<'a>) -> [Option<(Key, Command<'a>)>; 7] {
     let action = &linted.door.action;
     let (v4, v6) = (action.v4.as_ref(), action.v6.as_ref());
     let stop = |commands: Option<&'a crate::door::Commands>| commands?.stop.as_ref();
@@ -119,6 +119,9 @@ fn commands<'a>(linted: &Linted<'a>) -> [Option<(Key, Command<'a>)>; 4] {
         (Key::StartCommand6, v6.map(|c| &c.start)),
         (Key::StopCommand, stop(v4).or(stop(v6))),
         (Key::StopCommand6, stop(v6)),
+        (Key::OnOpen, action.hooks.open.as_ref()),
+        (Key::OnClose, action.hooks.close.as_ref()),
+        (Key::OnRefuse, action.hooks.refuse.as_ref()),
     ]
     .map(|(key, template): (Key, Option<&'a Template>)| {
         let span = linted.places.value(key).filter(|span| !span.is_empty())?;

@@ -80,7 +80,23 @@ impl Reader<'_> {
                     self.set_time_within(spec.key, time);
                 }
             }
+            Shape::Command if self.section == Section::Options => {
+                let template = command(value, "", report);
+                self.set_option_command(spec.key, template);
+            }
             _ => self.door_value(spec, value),
+        }
+    }
+
+    /// An empty one is none.
+    fn set_option_command(&mut self, key: Key, template: Template) {
+        let template = Some(template).filter(|template| !template.as_str().is_empty());
+        match key {
+            Key::OnStart => self.options.on_start = template,
+            Key::OnExit => self.options.on_exit = template,
+            Key::OnOpen => self.options.hooks.open = template,
+            Key::OnClose => self.options.hooks.close = template,
+            _ => self.options.hooks.refuse = template,
         }
     }
 
@@ -151,6 +167,9 @@ impl Reader<'_> {
                     Key::StartCommand => door.start.any = Some(template),
                     Key::StartCommand6 => door.start.v6 = Some(template),
                     Key::StopCommand => door.stop.any = Some(template),
+                    Key::OnOpen => door.hooks.open = Some(template),
+                    Key::OnClose => door.hooks.close = Some(template),
+                    Key::OnRefuse => door.hooks.refuse = Some(template),
                     _ => door.stop.v6 = Some(template),
                 }
             }
@@ -170,6 +189,7 @@ impl Reader<'_> {
         match (key, self.section, self.doors.last_mut()) {
             (Key::UseSyslog, ..) => self.options.syslog = on,
             (Key::SpaSilent, ..) => self.options.spa_silent = on,
+            (Key::Shadow, ..) => self.options.shadow = on,
             (Key::Kill, _, Some(door)) => door.kill = on,
             (Key::Spa, _, Some(door)) => door.spa = Some(on),
             (Key::Confirm, _, Some(door)) => door.confirm = on,
@@ -237,6 +257,7 @@ impl Reader<'_> {
             Key::ControlSocket => {
                 self.options.control = path.map_or(ControlPlace::None, ControlPlace::At);
             }
+            Key::AuditFile => self.options.audit_file = path,
             _ => self.options.revoked_keys = path,
         }
     }
