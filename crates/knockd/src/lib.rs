@@ -2,6 +2,7 @@
 //! library.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 mod bucket;
 pub mod cli;
 mod clock;

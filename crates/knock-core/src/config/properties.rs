@@ -2,7 +2,9 @@
 
 use super::keys::KEYS;
 use super::*;
-use crate::door::{Action, Closing, Commands, Hooks, Native, Reopen, SequenceSource, Trigger, Widening};
+use crate::door::{
+    Action, Closing, Commands, Hooks, Native, Reopen, SequenceSource, Trigger, Widening,
+};
 use crate::flags::{FlagMatch, TcpFlags};
 use crate::sequence::{Sequence, Step};
 use crate::service::{Ports, Service};
@@ -356,32 +358,30 @@ fn options() -> impl Strategy<Value = Options> {
         sealed,
     )
         .prop_map(
-            |(syslog, files, told, names, log_format, log_level, numbers, held, sealed)| {
-                Options {
-                    syslog,
-                    logfile: files.0,
-                    pidfile: files.1,
-                    audit_file: told.0,
-                    on_start: told.1,
-                    on_exit: told.2,
-                    hooks: told.3,
-                    shadow: told.4,
-                    interfaces: names.into_iter().collect(),
-                    log_format,
-                    log_level,
-                    max_attempts: numbers.0,
-                    max_commands: numbers.1,
-                    user: held.0,
-                    sandbox: held.1,
-                    on_stop: held.2,
-                    journal: held.3,
-                    control: held.4,
-                    spa_ports: sealed.0.into_iter().collect(),
-                    spa_window: Duration::from_millis(sealed.1),
-                    state_dir: sealed.2,
-                    spa_silent: sealed.3,
-                    revoked_keys: sealed.4,
-                }
+            |(syslog, files, told, names, log_format, log_level, numbers, held, sealed)| Options {
+                syslog,
+                logfile: files.0,
+                pidfile: files.1,
+                audit_file: told.0,
+                on_start: told.1,
+                on_exit: told.2,
+                hooks: told.3,
+                shadow: told.4,
+                interfaces: names.into_iter().collect(),
+                log_format,
+                log_level,
+                max_attempts: numbers.0,
+                max_commands: numbers.1,
+                user: held.0,
+                sandbox: held.1,
+                on_stop: held.2,
+                journal: held.3,
+                control: held.4,
+                spa_ports: sealed.0.into_iter().collect(),
+                spa_window: Duration::from_millis(sealed.1),
+                state_dir: sealed.2,
+                spa_silent: sealed.3,
+                revoked_keys: sealed.4,
             },
         )
 }
@@ -429,7 +429,10 @@ fn render(config: &Config) -> String {
         "audit_file",
         &options.audit_file.as_deref().unwrap_or("none"),
     );
-    let once = [("on_start", &options.on_start), ("on_exit", &options.on_exit)];
+    let once = [
+        ("on_start", &options.on_start),
+        ("on_exit", &options.on_exit),
+    ];
     for (key, command) in once.into_iter().chain(hooks_of(&options.hooks)) {
         line(key, &command.as_ref().map_or("", Template::as_str));
     }

@@ -37,6 +37,7 @@ use std::time::Duration;
 pub use error::{AppendError, JournalError, Note};
 pub use ledger::{Bounds, Change, MAX_COMMAND, MAX_DOOR, MAX_USER, Owed, Refusal, State};
 pub use moment::{BootId, Deadline, Moment};
+pub(crate) use store::open_own;
 pub use store::{Disk, MAX_DAMAGED, Store};
 
 use ledger::{Ledger, Record};

@@ -83,26 +83,14 @@ impl Disk {
     /// # Errors
     /// One for each reason not to use it.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let folder = open_folder(path)?;
-        let name = path.file_name().ok_or(JournalError::NotAFile)?.to_owned();
-        for _ in 0..MAX_TRIES {
-            let flags = OFlags::RDWR | OFlags::CREATE | FLAGS;
-            let file = rustix::fs::openat(&folder, &name, flags, PRIVATE).map_err(refused)?;
-            let file = File::from(file);
-            check(&file)?;
-            lock(&file)?;
-            // The one who held it may have replaced it between our open and our lock.
-            if is_same(&file, &folder, &name) {
-                return Ok(Self {
-                    folder,
-                    name,
-                    path: path.to_owned(),
-                    file,
-                    prepared: None,
-                });
-            }
-        }
-        Err(JournalError::InUse)
+        let (folder, name, file) = open_own(path)?;
+        Ok(Self {
+            folder,
+            name,
+            path: path.to_owned(),
+            file,
+            prepared: None,
+        })
     }
 
     fn beside(&self, suffix: &str) -> OsString {
@@ -127,6 +115,25 @@ impl Disk {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Opens and locks the file `path`, for us alone, and makes it, and the folder that it is in, if
+/// missing. The folder, the file's name in it, and the file.
+pub(crate) fn open_own(path: &Path) -> Result<(OwnedFd, OsString, File), JournalError> {
+    let folder = open_folder(path)?;
+    let name = path.file_name().ok_or(JournalError::NotAFile)?.to_owned();
+    for _ in 0..MAX_TRIES {
+        let flags = OFlags::RDWR | OFlags::CREATE | FLAGS;
+        let file = rustix::fs::openat(&folder, &name, flags, PRIVATE).map_err(refused)?;
+        let file = File::from(file);
+        check(&file)?;
+        lock(&file)?;
+        // The one who held it may have replaced it between our open and our lock.
+        if is_same(&file, &folder, &name) {
+            return Ok((folder, name, file));
+        }
+    }
+    Err(JournalError::InUse)
 }
 
 /// No link is followed, and a device or a pipe that waits for somebody is not waited for.

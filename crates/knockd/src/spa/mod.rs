@@ -19,6 +19,8 @@ mod replace;
 pub mod store;
 pub(crate) mod watch;
 
+pub(crate) use replace::make_folder;
+
 use knock_spa::rand_core::{TryCryptoRng, TryRng};
 use rustix::rand::{GetRandomFlags, getrandom};
 
