@@ -24,6 +24,7 @@ mod tests;
 pub use entry::{Change, Digest, Entry, Fault, Link, MAX_LINE, NewFile, What};
 pub use head::{HEAD, Head};
 pub use read::{Files, ReadError, lines, rotated};
+pub(crate) use report::word;
 pub use report::{Access, End, Filter, PortFilter, Report};
 pub use trail::Trail;
 pub use verify::{Break, Place, Verifier};

@@ -291,7 +291,7 @@ impl fmt::Display for End {
 }
 
 /// A reason's word in JSON.
-fn word(reason: Reason) -> String {
+pub(crate) fn word(reason: Reason) -> String {
     let word = serde_json::to_value(reason).ok();
     let word = word.and_then(|word| word.as_str().map(str::to_owned));
     word.unwrap_or_default()

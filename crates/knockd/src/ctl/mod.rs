@@ -4,6 +4,7 @@
 //! command line is wrong.
 
 pub mod arm;
+pub mod audit;
 pub mod check;
 pub mod close;
 pub mod codes;
@@ -52,6 +53,8 @@ enum Command {
     Gate(gate::Options),
     /// Guard ports for a trial that ends by itself unless it is confirmed
     Arm(arm::Options),
+    /// Verify the audit trail, or tell who could reach what, and when
+    Audit(audit::Options),
     /// Make, replace or show the keys of sealed packets
     Keys(keys::Options),
     /// Make, list or revoke codes on paper, for when nothing else works
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Replay(options) => replay::run(&options),
         Command::Gate(options) => gate::run(&options),
         Command::Arm(options) => arm::run(&options),
+        Command::Audit(options) => audit::run(&options),
         Command::Keys(options) => keys::run(&options),
         Command::Codes(options) => codes::run(&options),
         Command::Profile(options) => profile::run(&options),

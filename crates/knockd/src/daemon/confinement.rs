@@ -109,6 +109,7 @@ fn needs(settings: &Settings, doors: &[Door]) -> Needs {
     files.extend(settings.pidfile.clone());
     files.extend(settings.journal.path().map(PathBuf::from));
     files.extend(settings.control.clone());
+    files.extend(super::audit::files(settings));
     let sealed = doors.iter().any(|door| door.spa.is_some());
     if sealed {
         files.extend(super::sealed::files(&settings.state_dir));

@@ -4,6 +4,7 @@
 //! with exit status 1.
 
 mod alarm;
+mod audit;
 mod background;
 mod codes;
 mod confinement;
@@ -116,7 +117,8 @@ fn run(mut cli: Cli) -> Result<ExitCode, Failure> {
         crate::log::to_stderr(text.trim_end());
     }
     let settings = Settings::new(cli, stage == Stage::Background, folder, &loaded.config);
-    let daemon = Daemon::new(settings, loaded.config)?;
+    let known = audit::known(&loaded.bytes, &loaded.config);
+    let daemon = Daemon::new(settings, loaded.config, known)?;
     Ok(daemon.run(stage))
 }
 

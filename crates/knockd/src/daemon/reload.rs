@@ -6,6 +6,7 @@ use knock_core::door::Door;
 use sd_notify::NotifyState;
 
 use super::Failure;
+use super::audit;
 use super::confinement::{leaves_powers_to_commands, may_not_enter_homes};
 use super::gatekeeper::{self, Gatekeeper};
 use super::one_time::OneTimeDoors;
@@ -48,6 +49,7 @@ impl Daemon {
     /// Goes by another configuration, or says why not; then what ran goes on.
     fn adopt(&mut self, loaded: Loaded) -> Result<Vec<String>, String> {
         let settings = self.settings.with(&loaded.config);
+        let known = audit::known(&loaded.bytes, &loaded.config);
         let doors: Arc<[Door]> = loaded.config.doors.into();
         let (one_time, lines) = OneTimeDoors::reopen(&doors, &settings.folder)
             .map_err(|failure| format!("error: {failure}"))?;
@@ -80,6 +82,8 @@ impl Daemon {
             self.scribe.note(Level::Warning, "sandbox", text);
         }
         self.one_time = one_time;
+        let lines_of_audit = self.audit.change(self.doors.now(), &doors, known);
+        lines_of_audit.into_iter().for_each(|line| self.log(line));
         self.doors.replace(doors);
         let limits = Limits {
             commands: self.settings.max_commands,
@@ -156,6 +160,8 @@ impl Daemon {
             self.scribe.note(Level::Info, "reload", text);
         }
         self.scribe.reopen(self.settings.log.clone());
+        let lines = self.audit.reopen(&self.settings);
+        lines.into_iter().for_each(|line| self.log(line));
     }
 
     /// Takes hold of the pidfile that the settings name, and lets go of another one.

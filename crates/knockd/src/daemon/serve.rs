@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use knock_core::config::{Config, OnStop};
+use knock_core::config::{Config, OnStop, Options};
 use knock_core::door::Door;
 use knock_core::time::Timestamp;
 use nix::sys::signal::SigSet;
@@ -19,6 +19,7 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use super::alarm::Alarm;
+use super::audit::Audit;
 use super::background::{self, Stage};
 use super::confinement::{self, Chosen};
 use super::gatekeeper::Gatekeeper;
@@ -31,6 +32,7 @@ use super::scribe::Scribe;
 use super::sealed::Sealed;
 use super::settings::Settings;
 use super::{Failure, status};
+use crate::audit::Digest;
 use crate::events::{Happened, Kind, Memory, RunId};
 use crate::gate::Plan;
 use crate::journal::Owed;
@@ -77,6 +79,7 @@ pub(super) struct Daemon {
     pub(super) control: Control,
     /// When it was started.
     pub(super) started: Timestamp,
+    pub(super) audit: Audit,
     signals: Signals,
     alarm: Alarm,
     pub(super) pidfile: Option<Pidfile>,
@@ -105,7 +108,11 @@ pub(super) struct Ending {
 
 impl Daemon {
     /// Gets hold of everything that it needs.
-    pub(super) fn new(settings: Settings, config: Config) -> Result<Self, Failure> {
+    pub(super) fn new(
+        settings: Settings,
+        config: Config,
+        known: (Digest, Options),
+    ) -> Result<Self, Failure> {
         let signals = signals().map_err(|error| Failure::System("receive signals", error))?;
         let doors: Arc<[Door]> = config.doors.into();
         let (one_time, lines) = OneTimeDoors::open(&doors, &settings.folder)?;
@@ -139,6 +146,7 @@ impl Daemon {
         let scribe = Scribe::open(settings.log.clone(), settings.cli.lookup);
         let scribe = scribe.map_err(|error| Failure::System("look up names", error))?;
         let runner = Runner::new().map_err(|error| Failure::System("open /dev/null", error))?;
+        let (audit, lines_of_audit) = Audit::open(&settings, known);
         let run = listen::random().map_err(|error| Failure::System("have a number", error))?;
         let mut daemon = Self {
             keeper: Keeper::new(
@@ -161,9 +169,10 @@ impl Daemon {
             events: Memory::new(RunId::new(run)),
             control: Control::default(),
             started: listen::now(),
+            audit,
             signals,
             pidfile: None,
-            taken_up: Vec::new(),
+            taken_up: lines_of_audit,
             doubts: chosen.warning.into_iter().chain(powers.err()).collect(),
             powers_left,
             told_layers: Vec::new(),
@@ -234,6 +243,8 @@ impl Daemon {
                 break code;
             }
         };
+        let lines = self.audit.finish();
+        lines.into_iter().for_each(|line| self.log(line));
         self.scribe.finish();
         self.control.tell(&self.events);
         drop(self.side);
@@ -426,6 +437,8 @@ impl Daemon {
         tell_manager(&[NotifyState::Status(&text)]);
         let line = Line::new(Level::Info, "start", text);
         self.log(line.means(Happened::new(Kind::Start)));
+        let lines = self.audit.first(self.doors.now());
+        lines.into_iter().for_each(|line| self.log(line));
         for (level, text) in std::mem::take(&mut self.doubts) {
             self.scribe.note(level, "sandbox", text);
         }
@@ -453,7 +466,9 @@ impl Daemon {
 
     /// Says `line` to whoever wants to know: programs, and the log.
     pub(super) fn log(&mut self, line: Line) {
-        self.events.keep(&line);
+        if let Some(event) = self.events.keep(&line) {
+            self.witness(&event);
+        }
         if !line.is_quiet() {
             self.scribe.line(line, listen::now());
         }

@@ -41,6 +41,7 @@ pub(super) struct Settings {
     /// Where the control socket is, if there is to be one, and whether the configuration names it.
     pub(super) control: Option<PathBuf>,
     pub(super) control_is_asked_for: bool,
+    pub(super) audit_file: Option<PathBuf>,
     /// Where it stands what was said of the gate beside the configuration.
     pub(super) standing: Standing,
 }
@@ -79,6 +80,7 @@ impl Settings {
             journal: options.journal.clone(),
             control,
             control_is_asked_for,
+            audit_file: options.audit_file.as_ref().map(PathBuf::from),
             standing: Standing::of(options),
             folder,
             cli,
