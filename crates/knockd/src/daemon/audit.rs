@@ -1,6 +1,7 @@
 //! The daemon's audit trail (`audit_file`): what of all that happens is written down.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -163,16 +164,20 @@ fn named(doors: &[Door]) -> Vec<(&str, &Door)> {
 }
 
 impl Daemon {
-    /// Tells those who are told of events besides programs.
+    /// Tells those who are told of events besides programs: the trail, and hooks.
     pub(super) fn witness(&mut self, event: &Event) {
-        let door = event.door.as_deref();
-        let mut doors = self.doors.now().iter();
-        let door = door.and_then(|name| doors.find(|door| door.name == name));
+        if !belongs(event, true) {
+            return;
+        }
+        let doors = Arc::clone(self.doors.now());
+        let named = |name: &str| doors.iter().find(|door| door.name == name);
+        let door = event.door.as_deref().and_then(named);
         let opens_nothing = door.is_none_or(|door| {
             let action = &door.action;
             action.native.is_none() && action.v4.is_none() && action.v6.is_none()
         });
         let lines = self.audit.event(event, opens_nothing);
         lines.into_iter().for_each(|line| self.log(line));
+        self.hook(event, door);
     }
 }

@@ -97,7 +97,10 @@ pub(super) fn may_not_enter_homes(settings: &Settings, doors: &[Door]) -> bool {
 }
 
 fn needs(settings: &Settings, doors: &[Door]) -> Needs {
-    let with_commands = |door: &&Door| door.action.v4.is_some() || door.action.v6.is_some();
+    let with_commands = |door: &&Door| {
+        let action = &door.action;
+        action.v4.is_some() || action.v6.is_some() || !action.hooks.is_empty()
+    };
     let mut doors_with_commands = doors.iter().filter(with_commands);
     let one_time = doors.iter().filter_map(|door| match &door.trigger.source {
         SequenceSource::OneTime(path) => Some(settings.folder.join(path)),
@@ -114,10 +117,12 @@ fn needs(settings: &Settings, doors: &[Door]) -> Needs {
     if sealed {
         files.extend(super::sealed::files(&settings.state_dir));
     }
+    // Also hooks of doors that are gone run as the daemon.
+    let once = settings.on_exit.is_some() || !settings.hooks.is_empty();
     Needs {
         keys: sealed,
-        commands: doors_with_commands.clone().next().is_some(),
-        commands_as_daemon: doors_with_commands.any(|door| door.action.user.is_none()),
+        commands: once || doors_with_commands.clone().next().is_some(),
+        commands_as_daemon: once || doors_with_commands.any(|door| door.action.user.is_none()),
         files,
         gate: doors.iter().any(|door| door.action.native.is_some()),
     }

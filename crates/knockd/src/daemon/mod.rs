@@ -9,6 +9,8 @@ mod background;
 mod codes;
 mod confinement;
 mod gatekeeper;
+mod hooks;
+mod once;
 mod one_time;
 mod operator;
 mod owing;

@@ -1,5 +1,6 @@
 //! Reading the configuration again (SIGHUP), and what must be opened anew then.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use knock_core::door::Door;
@@ -177,16 +178,24 @@ impl Daemon {
         {
             return Ok(());
         }
-        match Pidfile::create(&path) {
-            Ok(pidfile) => self.pidfile = Some(pidfile),
-            Err(PidfileError::Io(error)) => {
-                let why = reason(&error);
-                let text = format!("could not create pid file {}: {why}", path.display());
-                self.scribe.note(Level::Warning, "pidfile", text);
-            }
-            Err(error) => return Err((path, error).into()),
-        }
+        let (pidfile, line) = hold_pidfile(&path)?;
+        self.pidfile = pidfile.or_else(|| self.pidfile.take());
+        line.into_iter().for_each(|line| self.log(line));
         Ok(())
+    }
+}
+
+/// Takes hold of the pidfile `path`. One that cannot be written is no reason not to run: what to say of
+/// it.
+pub(super) fn hold_pidfile(path: &Path) -> Result<(Option<Pidfile>, Option<Line>), Failure> {
+    match Pidfile::create(path) {
+        Ok(pidfile) => Ok((Some(pidfile), None)),
+        Err(PidfileError::Io(error)) => {
+            let why = reason(&error);
+            let text = format!("could not create pid file {}: {why}", path.display());
+            Ok((None, Some(Line::new(Level::Warning, "pidfile", text))))
+        }
+        Err(error) => Err((path.to_owned(), error).into()),
     }
 }
 

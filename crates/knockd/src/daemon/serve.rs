@@ -23,11 +23,14 @@ use super::audit::Audit;
 use super::background::{self, Stage};
 use super::confinement::{self, Chosen};
 use super::gatekeeper::Gatekeeper;
+use super::hooks::Hooks;
+use super::once::Once;
 use super::one_time::OneTimeDoors;
 use super::operator::Control;
 use super::owing::Owing;
 use super::pidfile::Pidfile;
-use super::runner::Runner;
+use super::reload::hold_pidfile;
+use super::runner::{Runner, Task};
 use super::scribe::Scribe;
 use super::sealed::Sealed;
 use super::settings::Settings;
@@ -73,7 +76,8 @@ pub(super) struct Daemon {
     /// To answer sealed packets with, if a reload brings the first door for them: what it takes to
     /// open it is given up.
     pub(super) reserve: Option<Answers>,
-    runner: Runner,
+    pub(super) runner: Runner,
+    pub(super) hooks: Hooks,
     pub(super) scribe: Scribe,
     pub(super) events: Memory,
     pub(super) control: Control,
@@ -120,6 +124,11 @@ impl Daemon {
         let chosen = Chosen::new(&settings)?;
         let mut reserve = Answers::open().ok();
         let (sealed, lines_of_keys) = Sealed::open(&settings, doors.now(), &mut reserve)?.unzip();
+        let runner = Runner::new().map_err(|error| Failure::System("open /dev/null", error))?;
+        // Nobody else of this pidfile runs from here on.
+        let pidfile = settings.pidfile.as_deref().map(hold_pidfile);
+        let (pidfile, line_of_pidfile) = pidfile.transpose()?.unwrap_or_default();
+        let lines_of_start = Once::Start.run(&runner, settings.on_start.as_deref());
         let side = PacketSide::start(Setup {
             site: sealed.as_ref().map(Sealed::site),
             codes: sealed.as_ref().and_then(|sealed| sealed.paper.sieve()),
@@ -145,7 +154,6 @@ impl Daemon {
         let powers_left = confinement::leaves_powers_to_commands(&settings, doors.now());
         let scribe = Scribe::open(settings.log.clone(), settings.cli.lookup);
         let scribe = scribe.map_err(|error| Failure::System("look up names", error))?;
-        let runner = Runner::new().map_err(|error| Failure::System("open /dev/null", error))?;
         let (audit, lines_of_audit) = Audit::open(&settings, known);
         let run = listen::random().map_err(|error| Failure::System("have a number", error))?;
         let mut daemon = Self {
@@ -165,26 +173,27 @@ impl Daemon {
             one_time,
             side,
             runner,
+            hooks: Hooks::new(),
             scribe,
             events: Memory::new(RunId::new(run)),
             control: Control::default(),
             started: listen::now(),
             audit,
             signals,
-            pidfile: None,
-            taken_up: lines_of_audit,
+            pidfile,
+            taken_up: [lines_of_start, lines_of_audit].concat(),
             doubts: chosen.warning.into_iter().chain(powers.err()).collect(),
             powers_left,
             told_layers: Vec::new(),
             ending: None,
         };
-        daemon.lock_pidfile()?;
         let (control, line) = Control::open(&daemon.settings)?;
         daemon.control = control;
         daemon.taken_up.extend(line);
         let lines_of_keys = lines_of_keys.into_iter().flatten();
-        lines
+        line_of_pidfile
             .into_iter()
+            .chain(lines)
             .chain(lines_of_keys)
             .for_each(|line| daemon.log(line));
         daemon.take_up()?;
@@ -243,7 +252,8 @@ impl Daemon {
                 break code;
             }
         };
-        let lines = self.audit.finish();
+        let mut lines = Once::Exit.run(&self.runner, self.settings.on_exit.as_deref());
+        lines.extend(self.audit.finish());
         lines.into_iter().for_each(|line| self.log(line));
         self.scribe.finish();
         self.control.tell(&self.events);
@@ -260,6 +270,7 @@ impl Daemon {
             self.owing.poll_timeout(),
             self.gatekeeper.as_ref().and_then(Gatekeeper::poll_timeout),
             self.scribe.poll_timeout(),
+            self.hooks.poll_timeout(),
             self.side.poll_timeout(),
             self.control.poll_timeout(now),
             self.ending
@@ -297,7 +308,7 @@ impl Daemon {
                 Action::Record(record) => records.push(record),
                 Action::Run(job) => {
                     self.record(&mut records);
-                    if let Err(line) = self.runner.start(&job) {
+                    if let Err(line) = self.runner.start_job(&job) {
                         self.log(line);
                         let now = listen::now();
                         self.keeper
@@ -307,6 +318,7 @@ impl Daemon {
             }
         }
         self.record(&mut records);
+        self.run_hooks();
     }
 
     fn owe(&mut self, owed: Owed) {
@@ -349,8 +361,10 @@ impl Daemon {
     fn reap(&mut self) {
         for ended in self.runner.reap(self.side.listener()) {
             let now = listen::now();
-            self.keeper
-                .handle_end(ended.id, ended.occasion, ended.end, now);
+            match ended.task {
+                Task::Grant(id, occasion) => self.keeper.handle_end(id, occasion, ended.end, now),
+                Task::Hook(id) => self.hook_ended(&ended, id),
+            }
         }
     }
 
@@ -360,6 +374,8 @@ impl Daemon {
         self.scribe.handle_timeout(now);
         self.side.handle_timeout(now);
         self.keeper.handle_timeout(now);
+        let lines = self.hooks.handle_timeout(&mut self.runner, now);
+        lines.into_iter().for_each(|line| self.log(line));
         let line = self.owing.handle_timeout(now);
         line.into_iter().for_each(|line| self.log(line));
         if let Some(gatekeeper) = &mut self.gatekeeper {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use knock_core::config::{Config, JournalPlace, LogLevel, OnStop, Sandbox};
+use knock_core::door::Hooks;
 
 use super::operator;
 use crate::cli::{Cli, DEFAULT_PIDFILE};
@@ -42,6 +43,10 @@ pub(super) struct Settings {
     pub(super) control: Option<PathBuf>,
     pub(super) control_is_asked_for: bool,
     pub(super) audit_file: Option<PathBuf>,
+    /// The hooks of doors that are not there any more.
+    pub(super) hooks: Hooks,
+    pub(super) on_start: Option<String>,
+    pub(super) on_exit: Option<String>,
     /// Where it stands what was said of the gate beside the configuration.
     pub(super) standing: Standing,
 }
@@ -81,6 +86,9 @@ impl Settings {
             control,
             control_is_asked_for,
             audit_file: options.audit_file.as_ref().map(PathBuf::from),
+            hooks: options.hooks.clone(),
+            on_start: options.on_start.as_ref().map(ToString::to_string),
+            on_exit: options.on_exit.as_ref().map(ToString::to_string),
             standing: Standing::of(options),
             folder,
             cli,

@@ -305,7 +305,7 @@ pub(crate) fn failed(id: JobId, source: IpAddr) -> Happened {
 impl End {
     /// What the log has to say of it. The original's words; but a killing signal is named, where
     /// the original gives a status of 0.
-    fn complaint(self) -> Option<String> {
+    pub(crate) fn complaint(self) -> Option<String> {
         match self {
             Self::Exited(0) | Self::NotStarted => None,
             Self::Exited(status) => {

@@ -5,6 +5,7 @@ mod background;
 mod commands;
 #[cfg(target_arch = "x86_64")]
 mod escapes;
+mod hooks;
 #[cfg(target_arch = "x86_64")]
 #[path = "../sandbox/inject.rs"]
 mod inject;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let mut cases = [
         background::CASES,
         commands::CASES,
+        hooks::CASES,
         listener::CASES,
         notify::CASES,
     ]

@@ -39,7 +39,7 @@ pub(crate) const CASES: &[Case] = &[
 const SSH: &str = "[ssh]\nauthorized_keys = %K%\nopen = tcp/22\n";
 
 /// New codes for the door, as they are printed.
-fn codes<const N: usize>(net: &Net, door: &str) -> Outcome<[String; N]> {
+pub(crate) fn codes<const N: usize>(net: &Net, door: &str) -> Outcome<[String; N]> {
     let text = net.knockctl(&["codes", "new", &N.to_string(), "--door", door])?;
     let lines = text.lines().filter_map(|line| line.strip_prefix("  "));
     let codes = lines.filter(|line| line.len() == 19 && !line.contains(' '));
@@ -48,7 +48,7 @@ fn codes<const N: usize>(net: &Net, door: &str) -> Outcome<[String; N]> {
 }
 
 /// As it is said on the paper. Nothing comes back.
-fn type_in(net: &Net, code: &str, to: &str) -> Outcome {
+pub(crate) fn type_in(net: &Net, code: &str, to: &str) -> Outcome {
     let mut command = Command::new("sh");
     let line = format!("printf '{code}' | nc -u -w1 {to} 51443");
     let output = net.client.run(|| command.args(["-c", &line]).output())??;

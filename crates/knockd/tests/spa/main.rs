@@ -4,6 +4,7 @@ mod boundaries;
 mod capture;
 mod codes;
 mod doctor;
+mod hooks;
 #[path = "../sandbox/inject.rs"]
 mod inject;
 mod keys;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         boundaries::CASES,
         reload::CASES,
         codes::CASES,
+        hooks::CASES,
     ];
     let trials = cases.concat().into_iter().map(trial);
     // These need an account that only the machine's root has.
