@@ -331,7 +331,7 @@ fn report() -> Outcome {
     stop(process)?;
     let (code, text) = knockctl(&site, &["report", "--since", "1h", "--port", "22"])?;
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("    ssh: 127.0.0.1, tcp/22\n"), "{text}");
+    assert!(text.contains("    ssh: tcp/22, to 127.0.0.1\n"), "{text}");
     assert!(
         text.contains("closed (time)") && text.contains("1 openings by commands"),
         "{text}"

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::super::gate::finish;
 use super::Trail;
-use crate::audit::{Access, Break, Filter, PortFilter, Report, Verifier, word};
+use crate::audit::{Access, Break, End, Filter, PortFilter, Report, Verifier, word};
 use crate::events::Event;
 
 #[derive(Debug, Args)]
@@ -197,13 +197,17 @@ impl Printed<'_> {
             let zoned = time.to_zoned(zone.clone());
             zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
         };
+        let now = Timestamp::now();
         let mut text = format!("from {} until {}\n", time(self.since), time(self.until));
         if self.accesses.is_empty() {
             text.push_str("nobody was let in\n");
         }
         for access in &self.accesses {
             let until = access.until.map_or_else(|| "?".repeat(19), time);
-            let end = &access.end;
+            let end = match access.end {
+                End::NotRecorded if access.until > Some(now) => "still open".to_owned(),
+                end => end.to_string(),
+            };
             text.push_str(&format!("\n{} - {until}  {end}\n", time(access.from)));
             text.push_str(&format!("    {}\n", whom(access)));
         }
@@ -223,22 +227,20 @@ impl Printed<'_> {
     }
 }
 
-/// The door, whom it let in, who that was, and what was open.
+/// The door, what was open, whom it let in, and on a line of its own who that was.
 fn whom(access: &Access) -> String {
-    let door = access.door.as_deref().unwrap_or("nothing was guarded");
-    let mut text = format!("{door}: {}", access.to);
-    if let Some(who) = &access.who {
-        text.push_str(&format!(" ({who})"));
-    }
-    let services = if access.services.is_empty() && access.door.is_some() {
+    let to = &access.to;
+    let Some(door) = &access.door else {
+        return format!("nothing was guarded: {to}");
+    };
+    let services = if access.services.is_empty() {
         "by commands".to_owned()
     } else {
         access.services.join(", ")
     };
-    if !services.is_empty() {
-        text.push_str(&format!(", {services}"));
-    }
-    text
+    let who = access.who.as_ref();
+    let who = who.map_or_else(String::new, |who| format!("\n    who: {who}"));
+    format!("{door}: {services}, to {to}{who}")
 }
 
 /// How many of each reason.
