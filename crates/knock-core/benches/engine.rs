@@ -413,7 +413,13 @@ impl Flood {
                 self.now += self.pace;
                 let now = Timestamp::from_nanos(self.now);
                 match prepared {
-                    Some(prepared) => self.engine.handle_prepared(&packet, prepared, true, now),
+                    Some(prepared) => {
+                        let tell = |event| {
+                            black_box(event);
+                        };
+                        self.engine
+                            .handle_prepared(&packet, prepared, true, now, tell);
+                    }
                     None => self.engine.handle_packet(&packet, true, now),
                 }
                 while let Some(event) = self.engine.poll_event() {
@@ -429,10 +435,10 @@ impl Flood {
 
     fn end_due(&mut self, now: Timestamp) {
         while self.engine.poll_timeout().is_some_and(|due| due <= now) {
-            self.engine.handle_timeout_prefetched(now, &Caches);
-            while let Some(event) = self.engine.poll_event() {
+            let tell = |event| {
                 black_box(event);
-            }
+            };
+            self.engine.handle_timeout_prefetched(now, &Caches, tell);
         }
     }
 

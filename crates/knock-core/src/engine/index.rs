@@ -83,10 +83,14 @@ impl Index {
 
     pub(super) fn hash(&self, source: Source) -> Hash {
         let mut hasher = self.hasher;
-        if source.v6 {
-            hasher.write_u64(source.high);
+        match u32::try_from(source.low) {
+            // One block in place of two.
+            Ok(low) if !source.v6 => hasher.write_u32(low),
+            _ => {
+                hasher.write_u64(source.high);
+                hasher.write_u64(source.low);
+            }
         }
-        hasher.write_u64(source.low);
         Hash(hasher.finish())
     }
 

@@ -40,7 +40,7 @@ use attempts::{MAX_CAPACITY, Table};
 use index::Hash;
 use ports::{Port, Ports};
 use rules::{Place, Rule};
-use source::{Packed, Source};
+use source::Source;
 use visit::{Visit, report_end};
 
 use crate::door::{Door, DoorId};
@@ -173,7 +173,7 @@ pub struct Engine {
     /// The latest time seen.
     clock: Timestamp,
     /// At most one `Timeout`, `Broken`, `Stage` and `Opening` a door and call.
-    events: VecDeque<Packed>,
+    events: VecDeque<Event>,
     counters: Counters,
 }
 
@@ -276,33 +276,53 @@ impl Engine {
     /// First come the time-outs of the packet's source that are due, then all that the packet
     /// does, each in the order of the doors.
     pub fn handle_packet(&mut self, packet: &Packet, local: bool, now: Timestamp) {
-        self.handle_prepared(packet, Prepared(None), local, now);
+        self.queueing(|engine, tell| {
+            engine.handle_prepared(packet, Prepared(None), local, now, tell);
+        });
     }
 
-    /// As [`Engine::handle_packet`], after [`Engine::prepare`].
+    /// As [`Engine::handle_packet`], after [`Engine::prepare`], and each event is told as it happens,
+    /// which costs less in a flood: [`Engine::poll_event`] has none of them.
     pub fn handle_prepared(
         &mut self,
         packet: &Packet,
         prepared: Prepared,
         local: bool,
         now: Timestamp,
+        tell: impl FnMut(Event),
     ) {
         let place = if local {
             Place::Local
         } else {
             Place::Elsewhere
         };
-        self.handle(packet, prepared, place, now);
+        self.handle(packet, prepared, place, now, tell);
     }
 
     /// Takes a packet that [`Engine::handle_packet`] had before, seen once more on the interface
     /// that has its destination's address, as on a bridge after one of its ports. Doors with a
     /// target have counted it already; the others hear it now.
     pub fn handle_echo(&mut self, packet: &Packet, now: Timestamp) {
-        self.handle(packet, Prepared(None), Place::LocalAgain, now);
+        self.queueing(|engine, tell| {
+            engine.handle(packet, Prepared(None), Place::LocalAgain, now, tell);
+        });
     }
 
-    fn handle(&mut self, packet: &Packet, prepared: Prepared, place: Place, now: Timestamp) {
+    /// Keeps the events of what `handle` does for [`Engine::poll_event`].
+    fn queueing(&mut self, handle: impl FnOnce(&mut Self, &mut dyn FnMut(Event))) {
+        let mut events = core::mem::take(&mut self.events);
+        handle(self, &mut |event| events.push_back(event));
+        self.events = events;
+    }
+
+    fn handle(
+        &mut self,
+        packet: &Packet,
+        prepared: Prepared,
+        place: Place,
+        now: Timestamp,
+        tell: impl FnMut(Event),
+    ) {
         self.counters.packets = self.counters.packets.saturating_add(1);
         self.clock = self.clock.max(now);
         if self.stale {
@@ -328,7 +348,7 @@ impl Engine {
             named: named.unwrap_or_default(),
             rules: &self.rules,
             table: &mut self.table,
-            events: &mut self.events,
+            tell,
             counters: &mut self.counters,
             knocked: false,
             spent: Vec::new(),
@@ -341,11 +361,17 @@ impl Engine {
     /// Ends attempts whose time is over at `now`, in the order of their deadlines; a bounded
     /// number a call, so ask [`Engine::poll_timeout`] again afterwards.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        self.handle_timeout_prefetched(now, &Nothing);
+        self.queueing(|engine, tell| engine.handle_timeout_prefetched(now, &Nothing, tell));
     }
 
-    /// As [`Engine::handle_timeout`], with a prefetch for what ends next.
-    pub fn handle_timeout_prefetched(&mut self, now: Timestamp, by: &impl Prefetch) {
+    /// As [`Engine::handle_timeout`], with a prefetch for what ends next, and each event is told as it
+    /// happens.
+    pub fn handle_timeout_prefetched(
+        &mut self,
+        now: Timestamp,
+        by: &impl Prefetch,
+        mut tell: impl FnMut(Event),
+    ) {
         self.clock = self.clock.max(now);
         for n in 0..TIMEOUTS_A_CALL {
             if n.is_multiple_of(AT_ONCE) {
@@ -354,7 +380,7 @@ impl Engine {
             let Some(attempt) = self.table.end_due(self.clock) else {
                 break;
             };
-            report_end(&attempt, &mut self.events, &mut self.counters);
+            report_end(&attempt, &mut tell, &mut self.counters);
         }
         self.table.give_back();
     }
@@ -370,7 +396,7 @@ impl Engine {
     /// taken is kept.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front().map(Event::from)
+        self.events.pop_front()
     }
 
     /// What was counted so far.

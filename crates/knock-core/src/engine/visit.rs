@@ -1,6 +1,5 @@
 //! What one packet does: it visits its source's attempts and the doors that it could start at.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::attempts::Table;
@@ -8,13 +7,14 @@ use super::index::Hash;
 use super::ports::Named;
 use super::rules::{Meaning, Place, Rule};
 use super::slab::Attempt;
-use super::source::{Packed, Source};
-use super::{Counters, EventKind};
+use super::source::Source;
+use super::{Counters, Event, EventKind};
+use crate::door::DoorId;
 use crate::packet::Packet;
 use crate::time::Timestamp;
 
 /// A packet, and what it acts on.
-pub(super) struct Visit<'a> {
+pub(super) struct Visit<'a, F> {
     pub(super) packet: &'a Packet,
     pub(super) source: Source,
     /// Of the source, if it was prepared.
@@ -25,7 +25,8 @@ pub(super) struct Visit<'a> {
     pub(super) named: Named<'a>,
     pub(super) rules: &'a [Rule],
     pub(super) table: &'a mut Table,
-    pub(super) events: &'a mut VecDeque<Packed>,
+    /// Is told what happens.
+    pub(super) tell: F,
     pub(super) counters: &'a mut Counters,
     /// Whether the packet was a step of some door.
     pub(super) knocked: bool,
@@ -34,11 +35,24 @@ pub(super) struct Visit<'a> {
     pub(super) spent: Vec<u16>,
 }
 
-impl Visit<'_> {
+impl<F: FnMut(Event)> Visit<'_, F> {
     /// Does it all, in ascending order of doors, and gives the one-time doors to shut.
     pub(super) fn run(mut self) -> Vec<u16> {
         self.table.seek(self.source, self.hash);
-        self.end_overdue();
+        if self.table.here().is_none() {
+            for door in self.named.starting {
+                self.arrive(*door);
+            }
+        } else {
+            self.end_overdue();
+            self.meet_all();
+        }
+        self.counters.knocks = self.counters.knocks.saturating_add(self.knocked.into());
+        self.spent
+    }
+
+    /// The packet of a source that has attempts.
+    fn meet_all(&mut self) {
         let mut visible = None;
         let mut starting = self.named.starting;
         loop {
@@ -59,8 +73,6 @@ impl Visit<'_> {
                 (Some(_), None) => self.table.pass(),
             }
         }
-        self.counters.knocks = self.counters.knocks.saturating_add(self.knocked.into());
-        self.spent
     }
 
     /// Ends what is over before this packet, whether or not the packet means anything to it.
@@ -68,7 +80,7 @@ impl Visit<'_> {
         while let Some(attempt) = self.table.here().copied() {
             if attempt.deadline <= self.now {
                 self.table.end_here();
-                report_end(&attempt, self.events, self.counters);
+                report_end(&attempt, &mut self.tell, self.counters);
             } else {
                 self.table.pass();
             }
@@ -161,30 +173,33 @@ impl Visit<'_> {
     }
 }
 
-impl<'a> Visit<'a> {
+impl<'a, F: FnMut(Event)> Visit<'a, F> {
     fn rule(&self, door: u16) -> Option<&'a Rule> {
         self.rules.get(usize::from(door))
     }
 
     fn report(&mut self, door: u16, kind: EventKind) {
-        self.events
-            .push_back(Packed::new(door, self.source, self.now, kind));
+        (self.tell)(Event {
+            door: DoorId(door),
+            source: self.source.into(),
+            at: self.now,
+            kind,
+        });
     }
 }
 
 /// Says that the time of `attempt` was over at its deadline. A cooling-down ends silently.
-pub(super) fn report_end(
-    attempt: &Attempt,
-    events: &mut VecDeque<Packed>,
-    counters: &mut Counters,
-) {
+pub(super) fn report_end(attempt: &Attempt, tell: &mut impl FnMut(Event), counters: &mut Counters) {
     if attempt.stage == 0 {
         return;
     }
     counters.timeouts = counters.timeouts.saturating_add(1);
-    let kind = EventKind::Timeout {
-        stage: attempt.stage,
-    };
-    let event = Packed::new(attempt.door, attempt.source(), attempt.deadline, kind);
-    events.push_back(event);
+    tell(Event {
+        door: DoorId(attempt.door),
+        source: attempt.source().into(),
+        at: attempt.deadline,
+        kind: EventKind::Timeout {
+            stage: attempt.stage,
+        },
+    });
 }

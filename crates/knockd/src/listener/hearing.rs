@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use knock_core::door::Door;
-use knock_core::engine::{Engine, Limits, Prefetch, Prepared};
+use knock_core::engine::{Engine, Event, Limits, Prefetch, Prepared};
 use knock_core::packet::{NotAKnock, Packet};
 use knock_core::sequence::Protocol;
 use knock_core::time::Timestamp;
@@ -272,10 +272,15 @@ impl Listener {
             } = waiting;
             if *again {
                 self.engine.handle_echo(packet, *at);
-            } else {
-                self.engine.handle_prepared(packet, *prepared, *local, *at);
+                while let Some(event) = self.engine.poll_event() {
+                    self.outbox.push_event(self.doors, &event);
+                }
+                continue;
             }
-            push_events(&mut self.engine, &mut self.outbox, self.doors);
+            let (outbox, doors) = (&mut self.outbox, self.doors);
+            let tell = |event: Event| outbox.push_event(doors, &event);
+            self.engine
+                .handle_prepared(packet, *prepared, *local, *at, tell);
         }
         self.batch.clear();
     }
@@ -285,8 +290,9 @@ impl Listener {
     fn handle_timeout(&mut self, more: bool) {
         let now = if more { self.last } else { now() };
         while self.engine.poll_timeout().is_some_and(|due| due <= now) {
-            self.engine.handle_timeout_prefetched(now, &Caches);
-            push_events(&mut self.engine, &mut self.outbox, self.doors);
+            let (outbox, doors) = (&mut self.outbox, self.doors);
+            let tell = |event: Event| outbox.push_event(doors, &event);
+            self.engine.handle_timeout_prefetched(now, &Caches, tell);
             if more {
                 break;
             }
@@ -444,12 +450,6 @@ fn echoes_of(doors: &[Door]) -> Option<Echoes> {
     doors
         .any(|door| !door.trigger.targets.is_empty())
         .then(Echoes::new)
-}
-
-fn push_events(engine: &mut Engine, outbox: &mut Outbox, doors: Checksum) {
-    while let Some(event) = engine.poll_event() {
-        outbox.push_event(doors, &event);
-    }
 }
 
 fn timespec(nanos: u128) -> Timespec {
