@@ -1,7 +1,8 @@
 //! Established traffic through the gate, against the same without one.
 //!
 //! What a program sees is how much comes through in a second, with a thread at each end of a
-//! connection between two hosts. What it costs is told beside it: one thread has both ends, and
+//! connection between two hosts, each on a processor of its own: where the system puts them is worth
+//! more than what is looked for. What it costs is told beside it: one thread has both ends, and
 //! reads what it has written, so that the kernel does all of its part, the gate's rules and
 //! connection tracking included, in that thread's calls, and bytes a second of its CPU time are all
 //! that a byte costs, whatever else the machine has to do. Bursts alternate.
@@ -21,6 +22,7 @@ use super::cost::cpu;
 use super::side::PORT;
 use crate::Result;
 use crate::bench::Line;
+use crate::bench::processors::Processors;
 use crate::bench::report::{Samples, to_f64};
 use crate::case::Medium;
 use crate::network::Network;
@@ -31,12 +33,12 @@ use crate::script::address;
 const CHUNK: usize = 60 * 1024;
 
 /// Of each measurement.
-const BURSTS: usize = 60;
+const BURSTS: usize = 240;
 /// Chunks, or round trips.
-const CHUNKS: usize = 4_000;
-const TRIPS: usize = 4_000;
+const CHUNKS: usize = 1_000;
+const TRIPS: usize = 1_000;
 /// How long two threads are at it.
-const SPELL: Duration = Duration::from_millis(200);
+const SPELL: Duration = Duration::from_millis(50);
 
 const OPEN_FOR: Duration = Duration::from_secs(3600);
 
@@ -159,8 +161,9 @@ impl Path {
     /// Chunks that come in a second, with a thread at each end.
     fn spell(&mut self) -> Result<f64> {
         let (mut client, mut server) = (&self.client, &self.server);
-        server.set_read_timeout(Some(Duration::from_millis(50)))?;
-        let received = thread::scope(|scope| {
+        server.set_read_timeout(Some(Duration::from_millis(20)))?;
+        let processors = Processors::divide(1)?;
+        let received = thread::scope(|scope| -> Result<f64> {
             let sender = scope.spawn(move || {
                 let begun = Instant::now();
                 while begun.elapsed() < SPELL {
@@ -168,6 +171,7 @@ impl Path {
                 }
                 Ok::<_, std::io::Error>(())
             });
+            processors.take_last()?;
             let begun = Instant::now();
             let (mut bytes, mut last) = (0, begun);
             let mut buffer = vec![0; CHUNK];
@@ -175,7 +179,7 @@ impl Path {
                 match server.read(&mut buffer) {
                     Ok(0) => break,
                     Ok(length) => (bytes, last) = (bytes + length, Instant::now()),
-                    Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                    Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
                     Err(_) if sender.is_finished() => break,
                     Err(_) => {}
                 }
@@ -183,7 +187,7 @@ impl Path {
             Ok(to_f64(bytes) / to_f64(CHUNK) / last.duration_since(begun).as_secs_f64())
         });
         server.set_read_timeout(None)?;
-        Ok(received?)
+        received
     }
 }
 
