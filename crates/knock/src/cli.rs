@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
+use clap::{Command, CommandFactory, Parser};
 use knock_core::sequence::Protocol;
 
 use crate::knocker::{Knocker, RouteError};
@@ -106,6 +106,13 @@ struct Request {
     steps: Vec<Step>,
     delay: Option<Duration>,
     verbose: bool,
+}
+
+/// The whole command line, with its subcommands, for those who describe it: completions of shells.
+#[must_use]
+pub fn command() -> Command {
+    let command = Args::command().disable_help_subcommand(true);
+    command.subcommands(single::subcommands())
 }
 
 /// Runs the program and gives its exit code: 0 if every packet was sent or `-V` was asked for,

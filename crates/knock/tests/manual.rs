@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use clap::{Arg, CommandFactory};
-use knock::cli::Args;
-use knock::cli::doctor::Doctor;
-use knock::cli::single::{Connect, Enroll, SshConfig};
+use clap::Arg;
 
 const PAGE: &str = include_str!("../../../man/knock.1");
 
@@ -21,14 +18,9 @@ fn documented() -> BTreeSet<String> {
 
 /// The options of the program and of its subcommands; the subcommands' help comes by itself.
 fn options() -> Vec<Arg> {
-    let commands = [
-        Args::command(),
-        Enroll::command(),
-        Connect::command(),
-        SshConfig::command(),
-        Doctor::command(),
-    ];
-    let arguments = commands.iter().flat_map(|command| command.get_arguments());
+    let whole = knock::cli::command();
+    let commands = std::iter::once(&whole).chain(whole.get_subcommands());
+    let arguments = commands.flat_map(|command| command.get_arguments());
     arguments
         .filter(|arg| !arg.is_positional())
         .cloned()

@@ -7,8 +7,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{Command, CommandFactory, Parser};
 use knock_spa::{DoorName, Purpose, UnixMillis};
 
 use super::{Args, Route, complain, say, source};
@@ -114,6 +114,16 @@ pub struct Connect {
 pub struct SshConfig {
     /// A host that was enrolled
     host: String,
+}
+
+/// The subcommands, by the words that [`subcommand`] knows.
+pub(super) fn subcommands() -> [Command; 4] {
+    [
+        Enroll::command().name("enroll"),
+        Connect::command().name("connect"),
+        SshConfig::command().name("ssh-config"),
+        super::doctor::Doctor::command().name("doctor"),
+    ]
 }
 
 /// Runs a subcommand, if the first argument is one: its exit code.
