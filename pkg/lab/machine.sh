@@ -5,6 +5,7 @@
 
 machine_pid=
 machine_parent=
+machine_work=
 
 # machine ROOT systemd|plain [FILE…]: starts one, with the files in its /root. `inside` runs
 # commands in it, until `machine_gone`.
@@ -19,6 +20,16 @@ machine() {
 	mount -t overlay overlay "${machine_work}/root" -o \
 		"lowerdir=${machine_root},upperdir=${machine_work}/up,workdir=${machine_work}/work"
 	for machine_file in "$@"; do cp "${machine_file}" "${machine_work}/root/root/"; done
+	machine_on
+}
+
+# Off at once, as when the power fails, and on again with the same disk.
+machine_again() {
+	machine_off
+	machine_on
+}
+
+machine_on() {
 	machine_cgroup="$(findmnt --noheadings --first-only --types cgroup2 --output TARGET)/$(
 		basename "${machine_work}"
 	)"
@@ -53,14 +64,19 @@ inside() {
 		LC_ALL=C.UTF-8 "$@" </dev/null
 }
 
-machine_gone() {
-	[ -n "${machine_parent}" ] || return 0
+machine_off() {
 	kill -KILL "${machine_parent}" 2>/dev/null || true
 	wait "${machine_parent}" 2>/dev/null || true
 	machine_parent=
+	until_true "its processes are gone" machine_has_no_cgroup >/dev/null
+}
+
+machine_gone() {
+	[ -n "${machine_work}" ] || return 0
+	[ -z "${machine_parent}" ] || machine_off
 	umount --recursive --lazy "${machine_work}"
 	rmdir "${machine_work}"
-	until_true "its processes are gone" machine_has_no_cgroup >/dev/null
+	machine_work=
 }
 
 machine_has_no_cgroup() {
@@ -93,4 +109,27 @@ is_true() { # what, command…
 	echo "ok: ${machine_what}"
 }
 
+is_sh() { is_true "$1" inside sh -c "$2"; }
+
 fails() { ! "$@"; }
+
+# A network namespace "client", 10.77.0.1, beside the machine's own, which is 10.77.0.2.
+network() {
+	inside sh -c 'ip netns add client && ip link add server0 type veth peer name client0 netns client &&
+		ip address add 10.77.0.2/24 dev server0 && ip link set server0 up &&
+		ip netns exec client ip address add 10.77.0.1/24 dev client0 &&
+		ip netns exec client ip link set client0 up'
+}
+
+listens() { # port: somebody does, on the machine
+	inside sh -c "setsid nc -lk 10.77.0.2 $1 >/dev/null 2>&1 &"
+	until_true "somebody listens at port $1" inside nc -z 10.77.0.2 "$1"
+}
+
+reaches() { # port: the client does
+	inside ip netns exec client nc -z -w 1 10.77.0.2 "$1"
+}
+
+knocks() { # ports: the client does
+	inside ip netns exec client knock 10.77.0.2 "$@"
+}
