@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tries knock.initd and knock-gate.initd with a real OpenRC, in namespaces of its own: nothing of
-# this machine is touched. Needs root, openrc, and a knockd, with its knockctl beside it for the last
-# part: `pkg/openrc/test.sh [/usr/sbin/knockd]`.
+# this machine is touched. Needs root, openrc, and a knockd, with its knockctl and knock beside it for
+# the last parts: `pkg/openrc/test.sh [/usr/sbin/knockd]`.
 set -eu
 
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -159,9 +159,53 @@ rc-service knock stop
 rc-service knock-gate stop
 
 knockctl="$(dirname "${knockd}")/knockctl"
+echo "== as the old recipes say"
+# The daemon of PPPoE: its link is called ppp0, and a client is at the other end.
+unshare --net sleep infinity &
+client=$!
+trap 'kill "${client}"' EXIT
+at_client() { nsenter --target "${client}" --net "$@"; }
+is_apart() { [ "$(readlink "/proc/${client}/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }
+wait_for "there is a client" is_apart
+ip link add ppp0 type veth peer name client0 netns "${client}"
+ip address add 10.77.0.2/24 dev ppp0
+ip link set ppp0 up
+at_client ip address add 10.77.0.1/24 dev client0
+at_client ip link set client0 up
+rm -rf /etc/runlevels/default /run/opened
+mkdir /etc/runlevels/default
+printf 'OPTS="-d -i ppp0"\nKNOCKD=%s\nKNOCKCTL=%s\n' "${knockd}" "${knockctl}" >/etc/conf.d/knock
+printf '[A]\n\tsequence = 7000,9000,8000\n\tcommand = touch /run/opened\n' >/etc/knockd.conf
+chmod 600 /etc/knockd.conf
+opened() { test -e /run/opened; }
+knocks() { # until it opens: nothing says when the daemon of a script listens
+	at_client "$(dirname "${knockd}")/knock" 10.77.0.2 7000 9000 8000 && opened
+}
+rc-update add knock default
+wait_for "rc-update knows it" sh -c 'rc-update show default | grep -q knock'
+openrc default
+wait_for "it comes with its runlevel" status
+wait_for "a knock at ppp0 opens" knocks
+/etc/init.d/knock status
+/etc/init.d/knock reload
+/etc/init.d/knock restart
+rm -f /run/opened
+wait_for "after a restart too" knocks
+/etc/init.d/knock stop
+wait_for "/etc/init.d/knock stops it" fails status
+wait_for "nothing of it is left" running 0
+/etc/init.d/knock start
+wait_for "/etc/init.d/knock starts it" status
+wait_for "/run/knockd is root's alone" private /run/knockd
+rc-service knock stop
+rc-update del knock default
+rm /etc/knockd.conf
+cp "${config}" /etc/knockd.conf
+
 if "${knockctl}" gate up --help >/dev/null 2>&1; then
 	echo "== knock-gate with the real knockctl"
 	echo "KNOCKCTL=${knockctl}" >/etc/conf.d/knock-gate
+	rm /etc/conf.d/knock
 	guarded() { nft list table inet postern 2>/dev/null | grep -q "22"; }
 	rc-service knock-gate start
 	wait_for "without a native door it does nothing, and has started" status knock-gate
