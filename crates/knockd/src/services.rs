@@ -43,6 +43,15 @@ impl Services {
         table.as_ref().ok()?.get(&(name.into(), protocol)).copied()
     }
 
+    /// Whether some service has this port, over either protocol; `false` also if the file cannot be
+    /// read.
+    #[must_use]
+    pub fn has(&self, port: u16) -> bool {
+        let table = self.table.get_or_init(|| read(&self.path));
+        let table = table.as_ref();
+        table.is_ok_and(|table| table.values().any(|known| *known == port))
+    }
+
     /// The file, and why a name that was asked for could not be looked up in it.
     #[must_use]
     pub fn failure(&self) -> Option<(&Path, &io::Error)> {

@@ -6,8 +6,8 @@
 
 mod clients;
 mod files;
-mod guards;
-mod listeners;
+pub(super) mod guards;
+pub(super) mod listeners;
 mod programs;
 mod scans;
 mod sealed;
@@ -60,11 +60,8 @@ pub fn run(options: &Options) -> ExitCode {
     let (text, good) = match config_file::load(&options.file, &Services::system()) {
         Ok(loaded) if options.scans => (scans::table(&loaded.config), true),
         Ok(loaded) => {
-            let findings = Findings::of(&loaded, &System::this());
-            let good = findings.is_empty() || !options.deny_warnings;
-            let guards = guards::text(&loaded.config, guards::ssh_port());
-            let clients = clients::text(&loaded.config, Path::new(clients::FOLDER));
-            (findings.render(&loaded) + &guards + &clients, good)
+            let (text, is_clean) = report(&loaded);
+            (text, is_clean || !options.deny_warnings)
         }
         Err(error @ LoadError::Mistakes { .. }) => (error.render(true), false),
         Err(error) => {
@@ -82,8 +79,17 @@ pub fn run(options: &Options) -> ExitCode {
     }
 }
 
+/// What is said of a configuration without errors, and whether it is without warnings too.
+pub(super) fn report(loaded: &Loaded) -> (String, bool) {
+    let findings = Findings::of(loaded, &System::this());
+    let guards = guards::text(&loaded.config, guards::ssh_port());
+    let clients = clients::text(&loaded.config, Path::new(clients::FOLDER));
+    let text = findings.render(loaded) + &guards + &clients;
+    (text, findings.is_empty())
+}
+
 /// Writes the report; a reader that has gone away has read enough.
-fn show(text: &str) -> io::Result<()> {
+pub(super) fn show(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -8,12 +8,15 @@ pub mod audit;
 pub mod check;
 pub mod close;
 pub mod codes;
+pub mod convert;
 mod daemon;
 pub mod doctor;
 pub mod events;
 pub mod gate;
+pub mod init;
 pub mod keys;
 pub mod log_level;
+mod new_file;
 pub mod open;
 pub mod profile;
 mod qr;
@@ -43,6 +46,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a first configuration, by a short dialogue or by options
+    Init(init::Options),
+    /// Turn another program's configuration, or commands of a firewall, into native doors
+    Convert(convert::Options),
     /// Read a configuration and tell every mistake and doubt
     Check(check::Options),
     /// Show a knock that opens a port, in throw-away network namespaces
@@ -81,6 +88,8 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Init(options) => init::run(&options),
+        Command::Convert(options) => convert::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Try(options) => try_knock::run(&options),
         Command::Replay(options) => replay::run(&options),

@@ -96,7 +96,7 @@ fn resolve(host: &str) -> Result<Vec<IpAddr>, String> {
 }
 
 /// The addresses of the interfaces, without those that are good on this host or this link alone.
-fn own() -> Result<Vec<IpAddr>, String> {
+pub(super) fn own() -> Result<Vec<IpAddr>, String> {
     let interfaces = getifaddrs().map_err(|error| error.to_string())?;
     let mut addresses = Vec::new();
     for address in interfaces.filter_map(|interface| interface.address) {

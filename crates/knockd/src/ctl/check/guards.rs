@@ -16,7 +16,7 @@ const MAX_SERVICES: usize = 40;
 
 /// The port that the ssh session of this process came in at: the last of the four words of
 /// `SSH_CONNECTION` (`ssh(1)`, ENVIRONMENT).
-pub(super) fn ssh_port() -> Option<u16> {
+pub(in super::super) fn ssh_port() -> Option<u16> {
     port_of(&env::var("SSH_CONNECTION").ok()?)
 }
 

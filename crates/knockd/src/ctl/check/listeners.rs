@@ -19,14 +19,14 @@ const LOOPBACK_V6: [&str; 2] = [
 
 /// The ports at which something listens that other machines can reach.
 #[derive(Debug, Default)]
-pub(super) struct Listeners {
+pub(in super::super) struct Listeners {
     tcp: BTreeSet<u16>,
     udp: BTreeSet<u16>,
 }
 
 impl Listeners {
     /// Reads the tables in `directory`; one that cannot be read has no listener.
-    pub(super) fn read(directory: &Path) -> Self {
+    pub(in super::super) fn read(directory: &Path) -> Self {
         let ports = |names: [&str; 2], state| {
             let tables = names.map(|name| std::fs::read_to_string(directory.join(name)));
             let tables = tables.iter().flatten();
@@ -38,6 +38,14 @@ impl Listeners {
         }
     }
 
+    /// Those of a protocol, ascending.
+    pub(in super::super) fn ports(&self, protocol: Protocol) -> impl Iterator<Item = u16> {
+        match protocol {
+            Protocol::Tcp => self.tcp.iter().copied(),
+            Protocol::Udp => self.udp.iter().copied(),
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn of_udp(ports: &[u16]) -> Self {
         Self {
@@ -46,7 +54,7 @@ impl Listeners {
         }
     }
 
-    pub(super) fn has(&self, protocol: Protocol, port: u16) -> bool {
+    pub(in super::super) fn has(&self, protocol: Protocol, port: u16) -> bool {
         match protocol {
             Protocol::Tcp => self.tcp.contains(&port),
             Protocol::Udp => self.udp.contains(&port),

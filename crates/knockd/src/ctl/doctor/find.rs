@@ -18,15 +18,15 @@ const DELETED: &str = " (deleted)";
 
 /// The daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Daemon {
-    pub(super) keeper: u32,
+pub(in super::super) struct Daemon {
+    pub(in super::super) keeper: u32,
     /// One, in a daemon that is well.
-    pub(super) listeners: Vec<u32>,
+    pub(in super::super) listeners: Vec<u32>,
 }
 
 /// Why there is none to look at.
 #[derive(Debug)]
-pub(super) enum FindError {
+pub(in super::super) enum FindError {
     /// The list of processes cannot be read.
     Processes(io::Error),
     /// None runs that can be seen.
@@ -43,7 +43,7 @@ pub(super) enum FindError {
 
 /// How the daemon is to be found.
 #[derive(Debug)]
-pub(super) enum By<'a> {
+pub(in super::super) enum By<'a> {
     /// This process.
     Pid(u32),
     /// The process that this file names.
@@ -56,7 +56,7 @@ pub(super) enum By<'a> {
 ///
 /// # Errors
 /// If there is none, or it is not clear which.
-pub(super) fn find(proc: &Path, by: &By<'_>) -> Result<Daemon, FindError> {
+pub(in super::super) fn find(proc: &Path, by: &By<'_>) -> Result<Daemon, FindError> {
     let all = Processes::read(proc).map_err(FindError::Processes)?;
     match by {
         By::Pid(pid) => {

@@ -7,7 +7,7 @@
 
 mod capabilities;
 mod descriptors;
-mod find;
+pub(super) mod find;
 pub mod firewall;
 mod judge;
 mod landlock;
