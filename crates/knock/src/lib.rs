@@ -7,6 +7,7 @@
 //! | [`resolve`] | a host to one address, a service to one port |
 //! | [`knocker`] | [`knocker::Knocker`]: sends one step |
 //! | [`device`] | ties a socket to a network interface, where the system can |
+//! | [`store`] | the files of profiles: where, and for whom |
 //! | [`spa`] | single-packet authorization |
 //! | [`cli`] | the command line, and every text that a user sees |
 //!
@@ -20,3 +21,4 @@ pub mod knocker;
 pub mod resolve;
 pub mod spa;
 pub mod step;
+pub mod store;

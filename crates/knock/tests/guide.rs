@@ -12,7 +12,7 @@ const DOCTOR: [&str; 5] = [
     include_str!("../src/spa/doctor/machine.rs"),
     include_str!("../src/spa/doctor/ports.rs"),
     include_str!("../src/spa/doctor/server.rs"),
-    include_str!("../src/spa/profile.rs"),
+    include_str!("../src/store.rs"),
 ];
 const ERRORS: &str = include_str!("../src/spa/knock.rs");
 

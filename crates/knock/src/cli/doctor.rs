@@ -11,6 +11,7 @@ use super::{Route, complain, say, without_number};
 use crate::spa::doctor::{self, Level, Line, Visit};
 use crate::spa::profile::{self, ProfileError};
 use crate::spa::report;
+use crate::store::StoreError;
 
 /// Look at each thing that a knock needs, and say what to do about what is amiss.
 ///
@@ -48,7 +49,7 @@ pub(super) fn run(args: &Doctor) -> u8 {
             return report::USAGE;
         }
     };
-    if let Err(error @ ProfileError::Name(_)) = profile::path(&args.host) {
+    if let Err(error @ ProfileError::Store(StoreError::Name(_))) = profile::path(&args.host) {
         complain(&error.to_string());
         return report::USAGE;
     }

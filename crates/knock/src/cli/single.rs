@@ -18,6 +18,7 @@ use crate::spa::exchange::Verdict;
 use crate::spa::knock::{self, KnockError, Outcome, Wanted};
 use crate::spa::profile::ProfileError;
 use crate::spa::{profile, report, ssh_config};
+use crate::store::StoreError;
 
 /// What only single packets have.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -199,7 +200,7 @@ pub(super) fn knock(args: &Args) -> u8 {
         Ok(outcome) => outcome,
         Err(error) => {
             let code = match &error {
-                KnockError::Profile(ProfileError::Missing(_)) => missing,
+                KnockError::Profile(ProfileError::Store(StoreError::Missing(_))) => missing,
                 _ => report::code_of_error(&error),
             };
             if !options.quiet || code == report::USAGE {
@@ -261,7 +262,7 @@ const TOUCH: &str = "confirm that you are there";
 fn error_text(host: &str, error: &KnockError) -> String {
     let name = host.escape_debug();
     match error {
-        KnockError::Profile(ProfileError::Missing(_)) => {
+        KnockError::Profile(ProfileError::Store(StoreError::Missing(_))) => {
             format!("{error}: run `knock enroll [USER@]{name}`, or name the ports to knock at")
         }
         KnockError::Resolve(_) => format!("cannot resolve '{name}': {error}"),
@@ -333,7 +334,7 @@ fn enroll(args: &Enroll) -> u8 {
         Err(error) => {
             complain(&error.to_string());
             return match error {
-                EnrolError::Profile(ProfileError::Name(_)) => report::USAGE,
+                EnrolError::Profile(ProfileError::Store(StoreError::Name(_))) => report::USAGE,
                 _ => report::SYSTEM,
             };
         }

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::profile::{MAX, Profile, ProfileError};
+use super::profile::{Profile, ProfileError};
+use crate::store::MAX;
 
 /// What to fetch, and from where.
 #[derive(Clone, Debug)]

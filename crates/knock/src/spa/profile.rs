@@ -1,22 +1,16 @@
 //! What this user knows of a host: one file for each, which `knock enroll` writes.
 
-use std::env;
 use std::fmt;
-use std::fs;
-use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
-use std::process;
 
 use base64ct::{Base64, Encoding};
 use knock_spa::{DoorName, ServerPublic, SiteKey};
 use serde::{Deserialize, Serialize};
 
 use super::ssh_settings::SshSettings;
-
-/// The longest file that is read, in bytes.
-pub const MAX: u64 = 65_536;
+use crate::store::{self, StoreError};
 
 /// The text of a profile: what `knockctl profile` prints, the host's name, the key that was last let
 /// in, and what ssh says of the host.
@@ -61,14 +55,8 @@ pub struct Profile {
 /// Why there is no profile.
 #[derive(Debug)]
 pub enum ProfileError {
-    /// The name can be no host's.
-    Name(String),
-    /// The system names no folder for configuration.
-    NoFolder,
-    /// There is no file of this name.
-    Missing(PathBuf),
-    /// The file cannot be read or written.
-    Io(PathBuf, io::Error),
+    /// The file cannot be had.
+    Store(StoreError),
     /// It is not what `knockctl profile` prints.
     Text(String),
 }
@@ -77,16 +65,19 @@ pub enum ProfileError {
 impl fmt::Display for ProfileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => write!(f, "'{}' is no host's name", name.escape_debug()),
-            Self::NoFolder => f.write_str("neither XDG_CONFIG_HOME nor HOME names a folder"),
-            Self::Missing(path) => write!(f, "there is no profile {}", path.display()),
-            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Store(error) => error.fmt(f),
             Self::Text(why) => write!(f, "not a profile: {why}"),
         }
     }
 }
 
 impl std::error::Error for ProfileError {}
+
+impl From<StoreError> for ProfileError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
 
 impl Profile {
     /// Reads what `knockctl profile` prints, or what [`Profile::save`] has written.
@@ -152,14 +143,7 @@ impl Profile {
     }
 
     fn load_from(path: &Path, host: &str) -> Result<Self, ProfileError> {
-        let file = fs::File::open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ProfileError::Missing(path.to_owned()),
-            _ => ProfileError::Io(path.to_owned(), error),
-        })?;
-        let mut text = Vec::new();
-        file.take(MAX)
-            .read_to_end(&mut text)
-            .map_err(|error| ProfileError::Io(path.to_owned(), error))?;
+        let text = store::read(path)?;
         Self::parse(&text, host)
             .map_err(|error| ProfileError::Text(format!("{}: {error}", path.display())))
     }
@@ -170,26 +154,14 @@ impl Profile {
     /// If it cannot be written.
     pub fn save(&self, host: &str) -> Result<PathBuf, ProfileError> {
         let path = path(host)?;
-        self.save_to(&path)
-            .map_err(|error| ProfileError::Io(path.clone(), error))?;
+        self.save_to(&path)?;
         Ok(path)
     }
 
-    fn save_to(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        private_folder(folder)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let beside = folder.join(format!(".{name}.{}", process::id()));
-        let written = private_file(&beside)
-            .and_then(|mut file| {
-                file.write_all(&self.to_text()?)?;
-                file.sync_all()
-            })
-            .and_then(|()| fs::rename(&beside, path));
-        if written.is_err() {
-            fs::remove_file(&beside).ok();
-        }
-        written
+    fn save_to(&self, path: &Path) -> Result<(), ProfileError> {
+        let text = self.to_text();
+        let text = text.map_err(|error| ProfileError::Text(error.to_string()))?;
+        Ok(store::write(path, &text)?)
     }
 }
 
@@ -198,64 +170,7 @@ impl Profile {
 /// # Errors
 /// If the name can be no host's, or there is no folder.
 pub fn path(host: &str) -> Result<PathBuf, ProfileError> {
-    let name = file_name(host).ok_or_else(|| ProfileError::Name(host.to_owned()))?;
-    let folder = folder().ok_or(ProfileError::NoFolder)?;
-    Ok(folder.join("knock").join("profiles").join(name))
-}
-
-/// A host's name is a file's name, but for letters that Windows does not take. A name that begins
-/// with a dot or a hyphen, or has a slash, is no host's.
-fn file_name(host: &str) -> Option<String> {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    let may_have = |c: char| c.is_alphanumeric() || "-._:%".contains(c);
-    let ok = !host.is_empty()
-        && host.len() <= 200
-        && !host.starts_with(['.', '-'])
-        && host.chars().all(may_have);
-    ok.then(|| format!("{}.json", host.to_lowercase().replace([':', '%'], "_")))
-}
-
-/// The user's folder for configuration.
-#[cfg(not(windows))]
-fn folder() -> Option<PathBuf> {
-    // XDG Base Directory Specification: a relative path is to be ignored.
-    let xdg = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-    xdg.filter(|path| path.is_absolute())
-        .or_else(|| env::home_dir().map(|home| home.join(".config")))
-}
-
-#[cfg(windows)]
-fn folder() -> Option<PathBuf> {
-    env::var_os("APPDATA").map(PathBuf::from)
-}
-
-#[cfg(unix)]
-fn private_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-}
-
-#[cfg(not(unix))]
-fn private_folder(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
-}
-
-fn private_file(path: &Path) -> io::Result<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options.open(path)
+    Ok(store::path(host, "json")?)
 }
 
 #[cfg(test)]
@@ -292,37 +207,15 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_is_kept_for_this_user_alone() {
+    fn what_was_saved_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a/b/host.json");
+        let path = folder.path().join("host.json");
         let mut profile = Profile::parse(PRINTED.as_bytes(), "host").unwrap();
-        profile.save_to(&path).unwrap();
         profile.key = Some("SHA256:x".to_owned());
         profile.save_to(&path).unwrap();
         let read = Profile::load_from(&path, "other").unwrap();
         assert_eq!(read.host, "host");
         assert_eq!(read.key, profile.key);
         assert_eq!(read.to_text().unwrap(), profile.to_text().unwrap());
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-            assert_eq!(mode(&path), 0o600);
-            assert_eq!(mode(path.parent().unwrap()), 0o700);
-        }
-        let names = fs::read_dir(path.parent().unwrap()).unwrap().count();
-        assert_eq!(names, 1, "nothing is left beside it");
-    }
-
-    #[test]
-    fn a_name_is_never_a_path() {
-        for name in [
-            "", ".", "..", "../x", "a/b", "a\\b", "-o", "a b", "a\0", ".ssh",
-        ] {
-            assert_eq!(file_name(name), None, "{name}");
-        }
-        let known = |name| file_name(name).unwrap();
-        assert_eq!(known("Server.Example.com."), "server.example.com.json");
-        assert_eq!(known("[fe80::1%eth0]"), "fe80__1_eth0.json");
     }
 }

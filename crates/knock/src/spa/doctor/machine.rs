@@ -15,6 +15,7 @@ use super::super::utc::Utc;
 use super::super::way::Way;
 use super::Doctor;
 use crate::resolve::Family;
+use crate::store::StoreError;
 
 const ENROLL: &str = "run `knock enroll [USER@]HOST`";
 
@@ -25,8 +26,10 @@ impl Doctor<'_> {
             Ok(profile) => profile,
             Err(error) => {
                 let todo = match &error {
-                    ProfileError::Io(..) => "make it yours (`chown`), with mode 0600",
-                    ProfileError::NoFolder => "set HOME",
+                    ProfileError::Store(StoreError::Io(..)) => {
+                        "make it yours (`chown`), with mode 0600"
+                    }
+                    ProfileError::Store(StoreError::NoFolder) => "set HOME",
                     _ => ENROLL,
                 };
                 return self.problem("profile", error.to_string(), todo);
