@@ -93,7 +93,7 @@ impl Knocker {
     }
 
     fn socket(&self, kind: Type) -> Result<Socket, RouteError> {
-        socket(&self.to, self.from, self.interface.as_deref(), kind)
+        socket(&self.to, self.from, self.interface.as_deref(), kind, None)
     }
 }
 
@@ -104,9 +104,10 @@ pub(crate) fn socket(
     from: Option<SocketAddr>,
     interface: Option<&str>,
     kind: Type,
+    protocol: Option<socket2::Protocol>,
 ) -> Result<Socket, RouteError> {
     let domain = Domain::for_address(*to);
-    let socket = Socket::new(domain, kind, None).map_err(RouteError::Socket)?;
+    let socket = Socket::new(domain, kind, protocol).map_err(RouteError::Socket)?;
     if let Some(name) = interface {
         device::bind(&socket, domain, name).map_err(RouteError::Interface)?;
     }

@@ -7,6 +7,7 @@
 //! | [`resolve`] | a host to one address, a service to one port |
 //! | [`knocker`] | [`knocker::Knocker`]: sends one step |
 //! | [`device`] | ties a socket to a network interface, where the system can |
+//! | [`reach`] | waits until a TCP port answers |
 //! | [`store`] | the files of profiles: where, and for whom |
 //! | [`spa`] | single-packet authorization |
 //! | [`cli`] | the command line, and every text that a user sees |
@@ -18,6 +19,7 @@
 pub mod cli;
 pub mod device;
 pub mod knocker;
+pub mod reach;
 pub mod resolve;
 pub mod spa;
 pub mod step;

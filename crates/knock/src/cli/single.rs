@@ -12,7 +12,8 @@ use clap::{Command, CommandFactory, Parser};
 use knock_spa::{DoorName, Purpose, UnixMillis};
 
 use super::{Args, Route, complain, say, source};
-use crate::spa::connect::{self, PATIENCE};
+use crate::reach::{self, PATIENCE};
+use crate::spa::connect;
 use crate::spa::enroll::{self, EnrolError, Enrolment};
 use crate::spa::exchange::Verdict;
 use crate::spa::knock::{self, KnockError, Outcome, Wanted};
@@ -302,7 +303,12 @@ fn connect(args: &Connect) -> u8 {
     };
     let mut to: SocketAddr = answer.to;
     to.set_port(args.port.get());
-    let stream = connect::connect(to, local, wanted.interface.as_deref(), round_trip);
+    let way = reach::Way {
+        to,
+        from: Some(SocketAddr::new(local, 0)),
+        interface: wanted.interface.as_deref(),
+    };
+    let stream = reach::connect(way, reach::first_patience(round_trip), PATIENCE);
     let passed = match stream {
         Ok(stream) => connect::pass(&stream),
         Err(error) => {

@@ -1,78 +1,10 @@
-//! Connect to what a knock has opened, and pass bytes both ways: ssh's `ProxyCommand`.
+//! Pass bytes both ways between a connection and our standard streams: ssh's `ProxyCommand`.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use socket2::Type;
-
-use crate::knocker;
-
-/// The shortest time that one attempt is given, and the pause after one that was refused: the
-/// kernel's own next SYN would come after a second.
-const ATTEMPT: Duration = Duration::from_millis(80);
-/// The longest.
-const LONGEST: Duration = Duration::from_secs(2);
-/// How long is tried in all: what opens a door may be a command that is slow.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 const CHUNK: usize = 65_536;
-
-/// Connects from `local` to `to`, where a knock took `round_trip`. Each attempt has a socket of its
-/// own, so that a SYN that came too soon costs no second.
-///
-/// # Errors
-/// What the last attempt said, after [`PATIENCE`].
-pub fn connect(
-    to: SocketAddr,
-    local: IpAddr,
-    interface: Option<&str>,
-    round_trip: Duration,
-) -> io::Result<TcpStream> {
-    let until = Instant::now() + PATIENCE;
-    let mut patience = first_patience(round_trip);
-    loop {
-        let begun = Instant::now();
-        let left = until.saturating_duration_since(begun);
-        match attempt(to, local, interface, patience.min(left).max(ATTEMPT)) {
-            Ok(stream) => return Ok(stream),
-            Err(error) if Instant::now() + ATTEMPT >= until || is_final(&error) => {
-                return Err(error);
-            }
-            Err(_) => thread::sleep(ATTEMPT.saturating_sub(begun.elapsed())),
-        }
-        // A way that has become slower than it was is not given up on for ever.
-        patience = patience.saturating_mul(9).min(LONGEST * 8) / 8;
-    }
-}
-
-/// How long the first attempt is given.
-pub(super) fn first_patience(round_trip: Duration) -> Duration {
-    round_trip.saturating_mul(3).clamp(ATTEMPT, LONGEST)
-}
-
-/// What no waiting mends.
-fn is_final(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::AddrNotAvailable | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-    )
-}
-
-/// One attempt.
-pub(super) fn attempt(
-    to: SocketAddr,
-    local: IpAddr,
-    interface: Option<&str>,
-    patience: Duration,
-) -> io::Result<TcpStream> {
-    let from = SocketAddr::new(local, 0);
-    let socket = knocker::socket(&to, Some(from), interface, Type::STREAM)
-        .map_err(|error| io::Error::other(error.to_string()))?;
-    socket.connect_timeout(&to.into(), patience)?;
-    socket.set_tcp_nodelay(true)?;
-    Ok(socket.into())
-}
 
 /// Passes bytes between standard input, standard output and `stream`, until both directions have
 /// ended. The end of one is passed on and ends nothing but itself.
@@ -134,26 +66,4 @@ fn close_output() -> bool {
 #[cfg(not(unix))]
 fn close_output() -> bool {
     false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::TcpListener;
-
-    #[test]
-    fn a_port_that_opens_late_is_reached() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let to = listener.local_addr().unwrap();
-        drop(listener);
-        let opens = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(300));
-            let listener = TcpListener::bind(to).unwrap();
-            listener.accept().map(|(_, from)| from.ip())
-        });
-        let begun = Instant::now();
-        connect(to, to.ip(), None, Duration::from_millis(1)).unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(2));
-        assert_eq!(opens.join().unwrap().unwrap(), to.ip());
-    }
 }

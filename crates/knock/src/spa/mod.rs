@@ -10,7 +10,7 @@
 //! | [`exchange`] | ask on all ways, until there is an answer |
 //! | [`report`] | what came of it, as a line, as JSON, as an exit code |
 //! | [`knock`](mod@knock) | all of these, for one command line |
-//! | [`connect`] | knock, connect, and pass bytes: ssh's `ProxyCommand` |
+//! | [`connect`] | pass bytes: ssh's `ProxyCommand` |
 //! | [`enroll`] | fetch a profile over ssh |
 //! | [`ssh_config`] | lines for `~/.ssh/config` |
 //! | [`ssh_settings`] | what ssh's configuration says: names, keys, agent |

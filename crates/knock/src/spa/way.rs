@@ -24,7 +24,7 @@ impl Way {
         from: Option<SocketAddr>,
         interface: Option<&str>,
     ) -> Result<Self, RouteError> {
-        let socket = knocker::socket(&to, from, interface, Type::DGRAM)?;
+        let socket = knocker::socket(&to, from, interface, Type::DGRAM, None)?;
         socket.connect(&to.into()).map_err(RouteError::Socket)?;
         let socket: UdpSocket = socket.into();
         let local = socket.local_addr().map_err(RouteError::Socket)?.ip();

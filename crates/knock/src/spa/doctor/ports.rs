@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use knock_spa::Purpose;
 
-use super::super::connect;
 use super::super::exchange::Answer;
 use super::{Doctor, Level, millis, opens, round_trip};
+use crate::reach;
 
 /// The most ports that are tried.
 const MOST: usize = 4;
@@ -103,11 +103,11 @@ impl Doctor<'_> {
         let mut to = answer.to;
         to.set_port(port);
         let (time, begun) = (round_trip(answer), Instant::now());
-        let interface = self.visit.wanted.interface.as_deref();
-        let connected = connect::connect(to, answer.local, interface, time);
+        let first = reach::first_patience(time);
+        let connected = reach::connect(self.way(answer, to), first, reach::PATIENCE);
         let took = begun.elapsed();
         match connected {
-            Ok(_) if took < connect::first_patience(time) => {
+            Ok(_) if took < first => {
                 let text = format!("tcp {to} is open: connected after {}", millis(took));
                 self.ok("port", text);
             }
@@ -129,6 +129,14 @@ impl Doctor<'_> {
         }
     }
 
+    fn way(&self, answer: &Answer, to: SocketAddr) -> reach::Way<'_> {
+        reach::Way {
+            to,
+            from: Some(SocketAddr::new(answer.local, 0)),
+            interface: self.visit.wanted.interface.as_deref(),
+        }
+    }
+
     fn probe_all(&self, good: &[Answer], ports: &[u16]) -> Vec<(SocketAddr, Probe)> {
         let mut found = Vec::new();
         for answer in good {
@@ -144,8 +152,7 @@ impl Doctor<'_> {
     fn probe(&self, answer: &Answer, to: SocketAddr) -> Probe {
         let patience = round_trip(answer).saturating_mul(3);
         let patience = patience.clamp(SHORTEST, LONGEST);
-        let interface = self.visit.wanted.interface.as_deref();
-        match connect::attempt(to, answer.local, interface, patience) {
+        match reach::attempt(self.way(answer, to), patience) {
             Ok(_) => Probe::Open,
             Err(error) => match error.kind() {
                 io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Probe::Silent,
