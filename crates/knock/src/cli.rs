@@ -1,34 +1,23 @@
 //! The command line: the original's options, exit codes and `-v` line, and ours beside them.
 
 pub mod doctor;
+pub mod sequence;
 pub mod single;
+pub mod wait;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::thread;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
-use clap::{Command, CommandFactory, Parser};
-use knock_core::sequence::Protocol;
+use clap::{Command, CommandFactory, Parser, ValueHint};
 
-use crate::knocker::{Knocker, RouteError};
 use crate::resolve::{self, Family};
 use crate::spa::report;
 use crate::spa::ssh_settings::ASKED;
-use crate::step::Step;
-
-/// The pause between two steps where `-d` gives none. The original takes about as long to look
-/// up the host anew for each port, and needs it without knowing: receivers with several queues
-/// hand over packets of different ports in any order if they come within some ten microseconds.
-const DEFAULT_PAUSE: Duration = Duration::from_millis(1);
-
-/// The pause after the last step where `-d` gives none: a door takes some tenths of a millisecond
-/// to open, and a busy machine some whole ones. So `knock … && ssh …` does not find it closed, and
-/// lose a second to a SYN that must be sent again.
-const LAST_PAUSE: Duration = Duration::from_millis(5);
+use wait::Voice;
 
 /// Knock at the ports of a host, in their order: one packet each.
 #[derive(Debug, Parser)]
@@ -42,14 +31,16 @@ const LAST_PAUSE: Duration = Duration::from_millis(5);
     override_usage = "knock [options] <host> <port[:proto]> [port[:proto]] ...\n       \
                       knock [options] <host>\n       \
                       knock enroll | connect | ssh-config | doctor ... (each has --help)",
-    after_help = "A port is a number or a service name, proto is tcp (the default) or udp.\n\
-                  Nothing is sent unless every argument is right. Exit status: 0 if every packet\n\
-                  was sent, else 1.\n\n\
+    after_help = "A port is a number or a service name, proto is tcp (the default) or udp;\n\
+                  icmp or icmp:SIZE is an echo request. Nothing is sent unless every argument\n\
+                  is right. Exit status: 0 if every packet was sent, or if the port answers that\n\
+                  is waited for; 3 if it does not; else 1.\n\n\
                   Without a port, one sealed packet is sent, signed by an SSH key, and answered.\n\
                   Exit status: 0 done, 1 refused, 2 usage, 3 no answer, 4 no key, 5 no way there.\n\n\
                   Examples:\n  \
                   knock server.example.com 7000 8000:udp 9000\n  \
                   knock -d 300 -6 server.example.com 7000 8000 9000 && ssh server.example.com\n  \
+                  knock --wait tcp/22 --retry 2 server.example.com 7000 8000 9000\n  \
                   knock enroll admin@server.example.com\n  \
                   knock --for 10m server.example.com && ssh server.example.com"
 )]
@@ -64,15 +55,21 @@ pub struct Args {
     #[command(flatten)]
     route: Route,
     #[command(flatten)]
-    single: single::Options,
+    saying: Saying,
     /// Print the version
     #[arg(short = 'V', long, action = clap::ArgAction::Version)]
     version: Option<bool>,
     /// Print this help
     #[arg(short, long, action = clap::ArgAction::Help)]
     help: Option<bool>,
+    #[command(flatten)]
+    waiting: wait::Waiting,
+    #[command(flatten)]
+    sequence: sequence::Packets,
+    #[command(flatten)]
+    single: single::Options,
     /// Host name, IPv4 or IPv6 address (also fe80::1%eth0)
-    #[arg(hide = true)]
+    #[arg(hide = true, value_hint = ValueHint::Hostname)]
     host: String,
     /// Ports, in the order of the door's sequence
     #[arg(hide = true, value_name = "PORT[:PROTO]")]
@@ -99,13 +96,25 @@ pub struct Route {
     verbose: bool,
 }
 
-/// What to do: all of it checked, nothing of it sent yet.
-#[derive(Debug)]
-struct Request {
-    knocker: Knocker,
-    steps: Vec<Step>,
-    delay: Option<Duration>,
-    verbose: bool,
+/// How much is said.
+#[derive(Copy, Clone, Debug, Default, clap::Args)]
+pub struct Saying {
+    /// Print what came of it as JSON
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+    /// Print neither what came of it nor why nothing did
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Args {
+    const fn voice(&self) -> Voice {
+        match (self.saying.json, self.saying.quiet) {
+            (true, _) => Voice::Json,
+            (_, true) => Voice::Quiet,
+            _ => Voice::Lines,
+        }
+    }
 }
 
 /// The whole command line, with its subcommands, for those who describe it: completions of shells.
@@ -128,7 +137,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     if let Some(code) = single::subcommand(&args) {
         return code;
     }
-    let args = match Args::try_parse_from(&args) {
+    let args = match Args::try_parse_from(wait::joined(&args)) {
         Ok(args) => args,
         Err(error) => {
             let version = error.kind() == ErrorKind::DisplayVersion;
@@ -144,89 +153,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         complain("with ports, a sequence is sent, for which there is no such option as --door");
         return report::USAGE;
     }
-    let problems = match request(&args) {
-        Ok(request) => send(&request),
-        Err(problems) => problems,
-    };
-    for problem in &problems {
-        complain(problem);
-    }
-    u8::from(!problems.is_empty())
-}
-
-/// Checks everything, and reports every mistake that can be seen at once.
-fn request(args: &Args) -> Result<Request, Vec<String>> {
-    let steps = steps(args);
-    let source = args.route.source.as_deref().map(source).transpose();
-    let (steps, source) = match (steps, source) {
-        (Ok(steps), Ok(source)) => (steps, source),
-        (steps, source) => {
-            let mut problems = steps.err().unwrap_or_default();
-            problems.extend(source.err());
-            return Err(problems);
-        }
-    };
-    let knocker = knocker(args, source).map_err(|problem| vec![problem])?;
-    Ok(Request {
-        knocker,
-        steps,
-        delay: args.delay,
-        verbose: args.route.verbose,
-    })
-}
-
-fn steps(args: &Args) -> Result<Vec<Step>, Vec<String>> {
-    let mut steps = Vec::with_capacity(args.ports.len());
-    let mut problems = Vec::new();
-    for text in &args.ports {
-        match step(text, args.udp) {
-            Ok(step) => steps.push(step),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    if problems.is_empty() {
-        Ok(steps)
-    } else {
-        Err(problems)
-    }
-}
-
-fn step(text: &str, udp: bool) -> Result<Step, String> {
-    let default = if udp { Protocol::Udp } else { Protocol::Tcp };
-    let step = Step::parse(text, default, &resolve::service)
-        .map_err(|error| format!("'{}': {error}", text.escape_debug()))?;
-    Ok(if udp { step.over_udp() } else { step })
+    sequence::knock(&args)
 }
 
 fn source(text: &str) -> Result<SocketAddr, String> {
     resolve::numeric(text).map_err(|error| format!("--source '{}': {error}", text.escape_debug()))
-}
-
-fn knocker(args: &Args, source: Option<SocketAddr>) -> Result<Knocker, String> {
-    let host = args.host.escape_debug();
-    let asked = args.route.family();
-    let of_source = source.as_ref().map(Family::of);
-    if let (Some(asked), Some(of_source)) = (asked, of_source)
-        && asked != of_source
-    {
-        return Err(format!(
-            "--source is an {of_source} address, but {asked} is asked for"
-        ));
-    }
-    let to = resolve::host(&args.host, asked.or(of_source))
-        .map_err(|error| format!("cannot resolve '{host}': {error}"))?;
-    let interface = args.route.interface.as_deref();
-    Knocker::new(to, source, interface).map_err(|error| match &error {
-        RouteError::Socket(_) => format!("cannot knock at '{host}': {error}"),
-        RouteError::Interface(_) => {
-            let name = interface.unwrap_or_default().escape_debug();
-            format!("cannot use interface '{name}': {error}")
-        }
-        RouteError::Source(_) => {
-            let source = args.route.source.as_deref().unwrap_or_default();
-            format!("cannot send from '{}': {error}", source.escape_debug())
-        }
-    })
 }
 
 impl Route {
@@ -237,29 +168,6 @@ impl Route {
             _ => None,
         }
     }
-}
-
-/// Knocks at every port, also after one could not be sent: each may be a door of its own. Gives
-/// what could not be sent.
-fn send(request: &Request) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (i, &step) in request.steps.iter().enumerate() {
-        let (protocol, address) = (step.protocol(), request.knocker.address(step));
-        if request.verbose {
-            say(&format!("hitting {protocol} {address}"));
-        }
-        if let Err(error) = request.knocker.knock(step) {
-            let number = i.saturating_add(1);
-            problems.push(format!(
-                "could not send knock {number}, {protocol} {address}: {error}"
-            ));
-        }
-        // Also after the last, as the original: `knock -d 500 … && ssh …` may rely on it.
-        let is_last = i.saturating_add(1) == request.steps.len();
-        let pause = if is_last { LAST_PAUSE } else { DEFAULT_PAUSE };
-        thread::sleep(request.delay.unwrap_or(pause));
-    }
-    problems
 }
 
 fn delay(text: &str) -> Result<Duration, String> {

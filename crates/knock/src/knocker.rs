@@ -1,18 +1,19 @@
-//! Sends one step: one SYN or one datagram, and as little else as the system allows.
+//! Sends one step: one packet, and as little else as the system allows.
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
+use knock_core::flags::TcpFlags;
 use knock_core::sequence::Protocol;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::device;
+use crate::raw;
+use crate::shape::Shape;
 use crate::step::Step;
-
-/// What a UDP knock carries, as the original's: one zero byte.
-const PAYLOAD: [u8; 1] = [0];
 
 /// Knocks at one address, always the same one.
 #[derive(Clone, Debug)]
@@ -20,6 +21,7 @@ pub struct Knocker {
     to: SocketAddr,
     from: Option<SocketAddr>,
     interface: Option<String>,
+    shape: Shape,
 }
 
 /// Why nothing can be sent at all.
@@ -29,35 +31,57 @@ pub enum RouteError {
     Socket(io::Error),
     /// The interface cannot be used.
     Interface(io::Error),
-    /// The source address cannot be used.
+    /// The source address, or the source port, cannot be used.
     Source(io::Error),
+    /// We may not send TCP packets of our own making.
+    Raw(io::Error),
+    /// We may not send echo requests.
+    Echo(io::Error),
 }
 
 impl Knocker {
-    /// A knocker for `to` (its port is ignored), from the address `from` and through `interface`
-    /// where they are given. Tries both, so that a mistake shows before anything is sent.
+    /// A knocker for `to` (its port is ignored), from the address `from` (its port too) and through
+    /// `interface` where they are given, whose packets are as `shape` says. Tries all that, so that
+    /// a mistake shows before anything is sent.
     ///
     /// # Errors
-    /// If the system refuses `from` or `interface`, or cannot speak to `to`'s family at all.
+    /// If the system refuses `from`, its port or `interface`, or cannot speak to `to`'s family at all.
     pub fn new(
         to: SocketAddr,
         from: Option<SocketAddr>,
         interface: Option<&str>,
+        shape: Shape,
     ) -> Result<Self, RouteError> {
         let knocker = Self {
             to,
             from: from.map(|from| in_scope_of(from, &to)),
             interface: interface.map(str::to_owned),
+            shape,
         };
         knocker.socket(Type::DGRAM)?;
         Ok(knocker)
     }
 
-    /// Where `step` is sent to.
+    /// Looks whether we may send `step`, and sends nothing.
+    ///
+    /// # Errors
+    /// If it takes a privilege that we do not have.
+    pub fn may_send(&self, step: Step) -> Result<(), RouteError> {
+        let (from, interface) = (self.without_port(), self.interface.as_deref());
+        match step {
+            Step::Echo(_) => raw::echoes(&self.to, from, interface).map(drop),
+            Step::Port(Protocol::Tcp, _) if self.flags().is_some() => {
+                raw::segments(&self.to, from, interface).map(drop)
+            }
+            Step::Port(..) => Ok(()),
+        }
+    }
+
+    /// The host's address, and the port that `step` is sent to; 0 if it has none.
     #[must_use]
     pub fn address(&self, step: Step) -> SocketAddr {
         let mut address = self.to;
-        address.set_port(step.port());
+        address.set_port(step.port().map_or(0, NonZeroU16::get));
         address
     }
 
@@ -68,11 +92,19 @@ impl Knocker {
     /// # Errors
     /// If the system did not take the packet: no route, a local firewall, no such interface.
     pub fn knock(&self, step: Step) -> io::Result<()> {
-        let to = self.address(step).into();
-        match step.protocol() {
-            Protocol::Tcp => self.syn(&to),
-            Protocol::Udp => self.datagram(&to),
+        let to = self.address(step);
+        match (step, self.flags()) {
+            (Step::Port(Protocol::Tcp, _), None) => self.syn(&to.into()),
+            (Step::Port(Protocol::Tcp, _), Some(flags)) => self.segment(to, flags),
+            (Step::Port(Protocol::Udp, _), _) => self.datagram(&to.into()),
+            (Step::Echo(size), _) => self.echo(size),
         }
+    }
+
+    /// The flags that a connect does not begin with, if such were asked for.
+    fn flags(&self) -> Option<TcpFlags> {
+        let flags = self.shape.flags.filter(|flags| !flags.are_of_a_connect());
+        flags.map(crate::shape::Flags::set)
     }
 
     /// A SYN, by a connect that nobody waits for. Dropping the socket then ends it: an attempt
@@ -89,12 +121,76 @@ impl Knocker {
 
     fn datagram(&self, to: &SockAddr) -> io::Result<()> {
         let socket = self.socket(Type::DGRAM)?;
-        was_sent(socket.send_to(&PAYLOAD, to).map(drop))
+        was_sent(socket.send_to(self.shape.payload.bytes(), to).map(drop))
+    }
+
+    /// A segment of our own, from a port that no other socket of this machine has. The kernel knows
+    /// nothing of it: a SYN-ACK that comes back is answered with a reset.
+    fn segment(&self, to: SocketAddr, flags: TcpFlags) -> io::Result<()> {
+        let socket = raw::segments(&self.to, self.without_port(), self.interface.as_deref())?;
+        let port = self.socket_at(self.local(to)?, Type::STREAM)?;
+        let from = local_address(&port)?;
+        let packet = raw::segment(from, to, flags, random()?)?;
+        was_sent(raw::send(&socket, &packet, &to))
+    }
+
+    fn echo(&self, size: u16) -> io::Result<()> {
+        let socket = raw::echoes(&self.to, self.without_port(), self.interface.as_deref())?;
+        let [a, b, ..] = random()?.to_be_bytes();
+        let packet = raw::echo(self.to.ip(), u16::from_be_bytes([a, b]), size);
+        was_sent(raw::send(&socket, &packet, &self.to))
+    }
+
+    /// Our address on the way to `to`, with the source port that was asked for.
+    fn local(&self, to: SocketAddr) -> io::Result<SocketAddr> {
+        let interface = self.interface.as_deref();
+        let probe = socket(&self.to, self.without_port(), interface, Type::DGRAM, None)?;
+        probe.connect(&to.into())?;
+        let mut local = local_address(&probe)?;
+        local.set_port(self.shape.source_port.map_or(0, NonZeroU16::get));
+        Ok(local)
     }
 
     fn socket(&self, kind: Type) -> Result<Socket, RouteError> {
-        socket(&self.to, self.from, self.interface.as_deref(), kind, None)
+        match (self.from, self.shape.source_port) {
+            (None, None) => socket(&self.to, None, self.interface.as_deref(), kind, None),
+            (from, port) => {
+                let mut from = from.unwrap_or_else(|| any_of_family(&self.to));
+                from.set_port(port.map_or(0, NonZeroU16::get));
+                self.socket_at(from, kind)
+            }
+        }
     }
+
+    fn socket_at(&self, from: SocketAddr, kind: Type) -> Result<Socket, RouteError> {
+        let interface = self.interface.as_deref();
+        socket(&self.to, Some(from), interface, kind, None)
+    }
+
+    /// Raw sockets have no ports.
+    fn without_port(&self) -> Option<SocketAddr> {
+        let mut from = self.from?;
+        from.set_port(0);
+        Some(from)
+    }
+}
+
+const fn any_of_family(address: &SocketAddr) -> SocketAddr {
+    let any = match address {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(any, 0)
+}
+
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?.as_socket();
+    address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+/// A number that nobody guesses.
+fn random() -> io::Result<u32> {
+    getrandom::u32().map_err(|error| io::Error::other(error.to_string()))
 }
 
 /// A socket of the family of `to`, from the address `from` and through `interface` where they are
@@ -169,17 +265,32 @@ fn in_progress(error: &io::Error) -> bool {
 /// What is wrong; lower case, no full stop.
 impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Socket(error) | Self::Interface(error) | Self::Source(error)) = self;
-        write!(f, "{error}")
+        write!(f, "{}", self.error())
     }
 }
 
 impl std::error::Error for RouteError {}
 
+impl RouteError {
+    /// What the system said.
+    #[must_use]
+    pub const fn error(&self) -> &io::Error {
+        let (Self::Socket(error)
+        | Self::Interface(error)
+        | Self::Source(error)
+        | Self::Raw(error)
+        | Self::Echo(error)) = self;
+        error
+    }
+}
+
 impl From<RouteError> for io::Error {
     fn from(error: RouteError) -> Self {
-        let (RouteError::Socket(error) | RouteError::Interface(error) | RouteError::Source(error)) =
-            error;
+        let (RouteError::Socket(error)
+        | RouteError::Interface(error)
+        | RouteError::Source(error)
+        | RouteError::Raw(error)
+        | RouteError::Echo(error)) = error;
         error
     }
 }
@@ -210,7 +321,7 @@ mod tests {
     fn a_source_that_is_not_ours_is_found_before_anything_is_sent() {
         let to = "127.0.0.1:0".parse().unwrap();
         let from = "192.0.2.1:0".parse().ok();
-        let error = Knocker::new(to, from, None).unwrap_err();
+        let error = Knocker::new(to, from, None, Shape::default()).unwrap_err();
         assert!(matches!(error, RouteError::Source(_)), "{error:?}");
     }
 
@@ -219,7 +330,7 @@ mod tests {
     fn an_interface_that_is_not_there_is_found_before_anything_is_sent() {
         let to = "127.0.0.1:0".parse().unwrap();
         for name in ["nosuch0", "", "lo0123456789012345"] {
-            let error = Knocker::new(to, None, Some(name)).unwrap_err();
+            let error = Knocker::new(to, None, Some(name), Shape::default()).unwrap_err();
             assert!(
                 matches!(error, RouteError::Interface(_)),
                 "{name}: {error:?}"

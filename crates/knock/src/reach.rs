@@ -1,13 +1,18 @@
 //! Whether a TCP port can be reached: attempts to connect, until one succeeds or time is up.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::num::NonZeroU16;
+use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use knock_core::sequence::Protocol;
 use socket2::Type;
 
 use crate::knocker;
+use crate::resolve;
 
 /// The shortest time that one attempt is given, and the pause after one that was refused: the
 /// kernel's own next SYN would come after a second.
@@ -16,6 +21,46 @@ const ATTEMPT: Duration = Duration::from_millis(80);
 const LONGEST: Duration = Duration::from_secs(2);
 /// How long is tried in all where nobody says: what opens a door may be a command that is slow.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which port is waited for.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum WaitFor {
+    /// This one.
+    Port(NonZeroU16),
+    /// The first TCP port that the server says that the door opens.
+    Opened,
+}
+
+/// The text names no port that can be waited for.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct WaitError;
+
+/// What was expected; lower case, no full stop.
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected a TCP port such as tcp/22 or tcp/ssh")
+    }
+}
+
+impl std::error::Error for WaitError {}
+
+impl FromStr for WaitFor {
+    type Err = WaitError;
+
+    fn from_str(text: &str) -> Result<Self, WaitError> {
+        if text.is_empty() {
+            return Ok(Self::Opened);
+        }
+        let port = text.strip_prefix("tcp/").ok_or(WaitError)?;
+        let number = if port.bytes().all(|c| c.is_ascii_digit()) {
+            port.parse().ok()
+        } else {
+            resolve::service(port, Protocol::Tcp)
+        };
+        let number = number.and_then(NonZeroU16::new);
+        number.map(Self::Port).ok_or(WaitError)
+    }
+}
 
 /// By which way a port is reached.
 #[derive(Copy, Clone, Debug)]
@@ -92,6 +137,26 @@ mod tests {
             to,
             from: None,
             interface: None,
+        }
+    }
+
+    #[test]
+    fn a_port_is_named_by_number_or_by_service() {
+        let port = |text: &str| text.parse::<WaitFor>();
+        let named = |port| Ok(WaitFor::Port(NonZeroU16::new(port).unwrap()));
+        assert_eq!(port("tcp/22"), named(22));
+        assert_eq!(port("tcp/ssh"), named(22));
+        assert_eq!(port(""), Ok(WaitFor::Opened));
+        for text in [
+            "22",
+            "udp/53",
+            "tcp/",
+            "tcp/0",
+            "tcp/65536",
+            "tcp/nosuch",
+            "tcp/-1",
+        ] {
+            assert_eq!(port(text), Err(WaitError), "{text}");
         }
     }
 

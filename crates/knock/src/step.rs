@@ -6,12 +6,19 @@ use std::num::NonZeroU16;
 use knock_core::config::Services;
 use knock_core::sequence::Protocol;
 
-/// One packet that is to be sent. The port is never 0: no service can be there, and the original
-/// sent to it only what it had misread.
+/// The bytes of data in an echo request where none are named: as many as `ping` sends.
+const SIZE: u16 = 56;
+/// The most, as with a datagram.
+const MAX_SIZE: u16 = 65_507;
+
+/// One packet that is to be sent.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub struct Step {
-    protocol: Protocol,
-    port: NonZeroU16,
+pub enum Step {
+    /// To a port. It is never 0: no service can be there, and the original sent to it only what it
+    /// had misread.
+    Port(Protocol, NonZeroU16),
+    /// An echo request with so many bytes of data.
+    Echo(u16),
 }
 
 /// Why an argument is not a step.
@@ -31,43 +38,75 @@ pub enum StepError {
     NoProtocol,
     /// The word after the colon is neither `tcp` nor `udp`.
     UnknownProtocol(String),
+    /// What is after `icmp:` is no number, or one that is too large.
+    Size(String),
 }
 
 impl Step {
     /// Reads `port`, `port:tcp` or `port:udp`, where the port is a number or a service name and
-    /// the protocol may be in any case. `default` is the protocol where none is named.
+    /// the protocol may be in any case, or `icmp` or `icmp:size`. `default` is the protocol where
+    /// none is named.
     ///
     /// # Errors
     /// If it is anything else; nothing is guessed.
     pub fn parse(text: &str, default: Protocol, services: Services<'_>) -> Result<Self, StepError> {
-        let (port, protocol) = match text.split_once(':') {
-            Some((port, protocol)) => (port, parse_protocol(protocol)?),
-            None => (text, default),
+        let (word, rest) = match text.split_once(':') {
+            Some((word, rest)) => (word, Some(rest)),
+            None => (text, None),
         };
-        let port = parse_port(port, protocol, services)?;
-        Ok(Self { protocol, port })
+        if word.eq_ignore_ascii_case("icmp") {
+            return rest.map_or(Ok(SIZE), parse_size).map(Self::Echo);
+        }
+        let protocol = rest.map_or(Ok(default), parse_protocol)?;
+        let port = parse_port(word, protocol, services)?;
+        Ok(Self::Port(protocol, port))
     }
 
-    /// The protocol.
+    /// `tcp`, `udp` or `icmp`
     #[must_use]
-    pub const fn protocol(self) -> Protocol {
-        self.protocol
+    pub const fn protocol(self) -> &'static str {
+        match self {
+            Self::Port(Protocol::Tcp, _) => "tcp",
+            Self::Port(Protocol::Udp, _) => "udp",
+            Self::Echo(_) => "icmp",
+        }
     }
 
-    /// The destination port.
+    /// The destination port, if it has one.
     #[must_use]
-    pub const fn port(self) -> u16 {
-        self.port.get()
+    pub const fn port(self) -> Option<NonZeroU16> {
+        match self {
+            Self::Port(_, port) => Some(port),
+            Self::Echo(_) => None,
+        }
     }
 
     /// The same port, by UDP (`-u`, which the original lets win over `:tcp`).
     #[must_use]
     pub const fn over_udp(self) -> Self {
-        Self {
-            protocol: Protocol::Udp,
-            port: self.port,
+        match self {
+            Self::Port(_, port) => Self::Port(Protocol::Udp, port),
+            Self::Echo(size) => Self::Echo(size),
         }
     }
+}
+
+/// As an argument of the command line.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(Protocol::Tcp, port) => write!(f, "{port}"),
+            Self::Port(Protocol::Udp, port) => write!(f, "{port}:udp"),
+            Self::Echo(size) => write!(f, "icmp:{size}"),
+        }
+    }
+}
+
+fn parse_size(text: &str) -> Result<u16, StepError> {
+    let size = text.parse().ok().filter(|size| *size <= MAX_SIZE);
+    let is_number = text.bytes().all(|c| c.is_ascii_digit());
+    size.filter(|_| is_number)
+        .ok_or_else(|| StepError::Size(text.to_owned()))
 }
 
 fn parse_protocol(text: &str) -> Result<Protocol, StepError> {
@@ -126,6 +165,13 @@ impl fmt::Display for StepError {
                 let name = name.escape_debug();
                 write!(f, "unknown protocol '{name}': expected tcp or udp")
             }
+            Self::Size(size) => {
+                let size = size.escape_debug();
+                write!(
+                    f,
+                    "'{size}' is no size: expected a number of bytes, {MAX_SIZE} at most"
+                )
+            }
         }
     }
 }
@@ -145,8 +191,38 @@ mod tests {
     }
 
     fn parse(text: &str) -> Result<(Protocol, u16), StepError> {
-        let step = Step::parse(text, Protocol::Tcp, &services)?;
-        Ok((step.protocol(), step.port()))
+        match Step::parse(text, Protocol::Tcp, &services)? {
+            Step::Port(protocol, port) => Ok((protocol, port.get())),
+            Step::Echo(size) => panic!("an echo request of {size} bytes"),
+        }
+    }
+
+    #[test]
+    fn an_echo_request_has_a_size() {
+        let size = |text: &str| Step::parse(text, Protocol::Tcp, &services);
+        assert_eq!(size("icmp"), Ok(Step::Echo(56)));
+        assert_eq!(size("ICMP:0"), Ok(Step::Echo(0)));
+        assert_eq!(size("icmp:65507"), Ok(Step::Echo(65_507)));
+        for text in [
+            "icmp:",
+            "icmp:65508",
+            "icmp:+1",
+            "icmp:-1",
+            "icmp:udp",
+            "icmp:99999",
+        ] {
+            assert!(matches!(size(text), Err(StepError::Size(_))), "{text}");
+        }
+        assert!(matches!(size("icmp6"), Err(StepError::UnknownService(..))));
+        assert_eq!(size("icmp:9").map(Step::over_udp), Ok(Step::Echo(9)));
+    }
+
+    #[test]
+    fn a_step_is_written_as_it_is_read() {
+        for text in ["7000", "7000:udp", "icmp:64"] {
+            let step = Step::parse(text, Protocol::Tcp, &services).unwrap();
+            assert_eq!(step.to_string(), text);
+        }
     }
 
     #[test]
@@ -219,7 +295,7 @@ mod tests {
     fn over_udp_wins_over_a_named_protocol() {
         let step = Step::parse("7000:tcp", Protocol::Udp, &services);
         let protocol = step.map(|step| step.over_udp().protocol());
-        assert_eq!(protocol, Ok(Protocol::Udp));
+        assert_eq!(protocol, Ok("udp"));
     }
 
     #[test]

@@ -10,12 +10,14 @@ use std::time::SystemTime;
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, Parser};
 use knock_spa::{DoorName, Purpose, UnixMillis};
+use serde_json::{Value, json};
 
+use super::wait::{Voice, Waited};
 use super::{Args, Route, complain, say, source};
-use crate::reach::{self, PATIENCE};
+use crate::pace::seconds;
+use crate::reach::{self, PATIENCE, WaitFor};
 use crate::spa::connect;
 use crate::spa::enroll::{self, EnrolError, Enrolment};
-use crate::spa::exchange::Verdict;
 use crate::spa::knock::{self, KnockError, Outcome, Wanted};
 use crate::spa::profile::ProfileError;
 use crate::spa::{profile, report, ssh_config};
@@ -23,21 +25,16 @@ use crate::store::StoreError;
 
 /// What only single packets have.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Single packets")]
 pub struct Options {
     #[command(flatten)]
-    door: Door,
+    pub(super) door: Door,
     /// Close what was opened before
     #[arg(long, conflicts_with_all = ["ask", "open_for"])]
     close: bool,
     /// Only ask whether the door would open
     #[arg(long)]
     ask: bool,
-    /// Print the answer as JSON
-    #[arg(long, conflicts_with = "quiet")]
-    json: bool,
-    /// Print neither the answer nor why there is none
-    #[arg(short, long)]
-    quiet: bool,
 }
 
 /// Which door, by which key.
@@ -45,16 +42,16 @@ pub struct Options {
 pub struct Door {
     /// The door to knock at (the default is the profile's first)
     #[arg(long, value_name = "NAME", value_parser = door)]
-    door: Option<DoorName>,
+    pub(super) door: Option<DoorName>,
     /// Open it for TIME: 30, 30s, 10m, 2h
-    #[arg(long = "for", id = "open_for", value_name = "TIME", value_parser = time)]
-    open_for: Option<NonZeroU32>,
+    #[arg(long = "for", id = "open_for", value_name = "TIME", value_parser = seconds)]
+    pub(super) open_for: Option<NonZeroU32>,
     /// Sign with this key, and no other
     #[arg(long, value_name = "FILE")]
-    identity: Option<PathBuf>,
+    pub(super) identity: Option<PathBuf>,
     /// Do not name a public address of ours in the packet
     #[arg(long)]
-    no_claim: bool,
+    pub(super) no_claim: bool,
 }
 
 impl Options {
@@ -63,8 +60,6 @@ impl Options {
         let door = &self.door;
         self.close
             || self.ask
-            || self.json
-            || self.quiet
             || door.no_claim
             || door.door.is_some()
             || door.open_for.is_some()
@@ -177,12 +172,12 @@ pub(super) fn code_of_usage(args: &[OsString]) -> u8 {
 /// `knock HOST`.
 pub(super) fn knock(args: &Args) -> u8 {
     let options = &args.single;
+    let voice = args.voice();
     // To the original, ports are missing.
-    let missing = if options.is_given() { report::USAGE } else { 1 };
-    if args.udp || args.delay.is_some() {
-        complain(
-            "without ports, one packet is sent: there is nothing for --udp and --delay to say",
-        );
+    let is_ours = options.is_given() || args.waiting.wait.is_some() || voice != Voice::Lines;
+    let missing = if is_ours { report::USAGE } else { 1 };
+    if let Some(problem) = nonsense(args) {
+        complain(problem);
         return missing;
     }
     let purpose = match (options.close, options.ask) {
@@ -197,27 +192,135 @@ pub(super) fn knock(args: &Args) -> u8 {
             return report::USAGE;
         }
     };
-    let outcome = match knock::knock(&wanted, &mut teller(args.route.verbose, options.quiet)) {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            let code = match &error {
-                KnockError::Profile(ProfileError::Store(StoreError::Missing(_))) => missing,
-                _ => report::code_of_error(&error),
-            };
-            if !options.quiet || code == report::USAGE {
-                complain(&error_text(&wanted.host, &error));
+    let mut rounds = 1;
+    loop {
+        match round(&wanted, args, voice) {
+            Ok(round) if round.code == report::SILENT && rounds < args.waiting.rounds() => {}
+            Ok(round) => {
+                round.tell(&wanted.host, rounds, voice);
+                return round.code;
             }
-            return code;
+            Err(error) => return refused(&wanted.host, &error, missing, voice),
         }
-    };
-    if options.json {
-        say(&report::json(&wanted.host, &outcome).to_string());
-    } else if !options.quiet {
-        let lines = lines(&outcome);
-        lines.done.iter().for_each(|line| say(line));
-        lines.problems.iter().for_each(|line| complain(line));
+        rounds = rounds.saturating_add(1);
     }
-    report::code(&outcome.answers)
+}
+
+/// What was asked for and has no meaning without ports.
+fn nonsense(args: &Args) -> Option<&'static str> {
+    let options = &args.single;
+    if args.udp || args.delay.is_some() {
+        Some("without ports, one packet is sent: there is nothing for --udp and --delay to say")
+    } else if args.sequence.is_given() {
+        Some(
+            "without ports, one sealed packet is sent: there is nothing for --flags, --payload, \
+             --source-port and --spacing to say",
+        )
+    } else if args.waiting.wait.is_some() && (options.close || options.ask) {
+        Some("--wait: nothing is opened with --ask and --close")
+    } else {
+        args.waiting.problem()
+    }
+}
+
+/// One packet, its answer, and a wait.
+struct Round {
+    outcome: Outcome,
+    waited: Option<Result<Waited, String>>,
+    code: u8,
+}
+
+fn round(wanted: &Wanted, args: &Args, voice: Voice) -> Result<Round, KnockError> {
+    let mut tell = teller(args.route.verbose, voice == Voice::Quiet);
+    let outcome = knock::knock(wanted, &mut tell)?;
+    let waited = wait(wanted, args, &outcome, voice);
+    let code = match &waited {
+        Some(Ok(waited)) => waited.code(),
+        Some(Err(_)) => report::USAGE,
+        None => report::code(&outcome.answers),
+    };
+    Ok(Round {
+        outcome,
+        waited,
+        code,
+    })
+}
+
+/// Waits, if that is asked for and we were let in.
+fn wait(
+    wanted: &Wanted,
+    args: &Args,
+    outcome: &Outcome,
+    voice: Voice,
+) -> Option<Result<Waited, String>> {
+    let wait = args.waiting.wait?;
+    let (local, answer) = report::let_in(outcome)?;
+    let what = report::opens(answer).unwrap_or_default();
+    let port = match wait {
+        WaitFor::Port(port) => Some(port.get()),
+        WaitFor::Opened => report::tcp_ports(what).first().copied(),
+    };
+    let Some(port) = port else {
+        return Some(Err(format!(
+            "--wait: the door opens '{}', of which no TCP port can be waited for: name one, as in \
+             --wait tcp/22",
+            what.escape_debug()
+        )));
+    };
+    let mut to = answer.to;
+    to.set_port(port);
+    let way = reach::Way {
+        to,
+        from: Some(SocketAddr::new(local, 0)),
+        interface: wanted.interface.as_deref(),
+    };
+    let first = reach::first_patience(answer.round_trip());
+    Some(Ok(Waited::for_port(way, first, &args.waiting, voice)))
+}
+
+impl Round {
+    fn tell(&self, host: &str, rounds: u32, voice: Voice) {
+        match voice {
+            Voice::Quiet => {}
+            Voice::Json => say(&self.json(host).to_string()),
+            Voice::Lines => {
+                let lines = lines(&self.outcome);
+                lines.done.iter().for_each(|line| say(line));
+                lines.problems.iter().for_each(|line| complain(line));
+                match &self.waited {
+                    Some(Ok(waited)) => waited.tell(rounds),
+                    Some(Err(problem)) => complain(problem),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn json(&self, host: &str) -> Value {
+        let mut object = report::json(host, &self.outcome);
+        let waited = match &self.waited {
+            Some(Ok(waited)) => waited.json(),
+            Some(Err(problem)) => json!({ "answers": false, "reason": problem }),
+            None => return object,
+        };
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("exit".to_owned(), json!(self.code));
+            fields.insert("wait".to_owned(), waited);
+        }
+        object
+    }
+}
+
+/// Nothing could be asked.
+fn refused(host: &str, error: &KnockError, missing: u8, voice: Voice) -> u8 {
+    let code = match error {
+        KnockError::Profile(ProfileError::Store(StoreError::Missing(_))) => missing,
+        _ => report::code_of_error(error),
+    };
+    if voice != Voice::Quiet || code == report::USAGE {
+        complain(&error_text(host, error));
+    }
+    code
 }
 
 /// A host's name may end with the dot of the root, so that it is no subcommand.
@@ -297,10 +400,6 @@ fn connect(args: &Connect) -> u8 {
             .for_each(|line| complain(line));
         return report::code(&outcome.answers);
     };
-    let round_trip = match &answer.verdict {
-        Verdict::Answered { after, .. } => *after,
-        _ => PATIENCE,
-    };
     let mut to: SocketAddr = answer.to;
     to.set_port(args.port.get());
     let way = reach::Way {
@@ -308,7 +407,7 @@ fn connect(args: &Connect) -> u8 {
         from: Some(SocketAddr::new(local, 0)),
         interface: wanted.interface.as_deref(),
     };
-    let stream = reach::connect(way, reach::first_patience(round_trip), PATIENCE);
+    let stream = reach::connect(way, reach::first_patience(answer.round_trip()), PATIENCE);
     let passed = match stream {
         Ok(stream) => connect::pass(&stream),
         Err(error) => {
@@ -374,41 +473,4 @@ fn ssh_config(args: &SshConfig) -> u8 {
 
 fn door(text: &str) -> Result<DoorName, String> {
     DoorName::new(text).map_err(|why| why.to_string())
-}
-
-/// `30`, `30s`, `10m`, `2h`, `1d`
-fn time(text: &str) -> Result<NonZeroU32, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
-    let unit = text.strip_prefix(digits).unwrap_or_default();
-    let unit = match unit {
-        "" | "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3600),
-        "d" => Some(86_400),
-        _ => None,
-    };
-    let number = digits.bytes().all(|c| c.is_ascii_digit()).then_some(digits);
-    let number = number.and_then(|digits| digits.parse::<u32>().ok());
-    number
-        .zip(unit)
-        .and_then(|(number, unit)| number.checked_mul(unit))
-        .and_then(NonZeroU32::new)
-        .ok_or_else(|| "expected a time such as 30s, 10m or 2h".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_units() {
-        let seconds = |text| time(text).map(NonZeroU32::get);
-        assert_eq!(seconds("30"), Ok(30));
-        assert_eq!(seconds("30s"), Ok(30));
-        assert_eq!(seconds("10m"), Ok(600));
-        assert_eq!(seconds("2h"), Ok(7200));
-        for text in ["", "0", "m", "-1", "+1", "1.5m", "10ms", "1 m", "99999999d"] {
-            assert!(time(text).is_err(), "{text}");
-        }
-    }
 }

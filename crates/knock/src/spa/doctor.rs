@@ -11,7 +11,7 @@ mod server;
 use std::fmt;
 use std::time::Duration;
 
-use knock_spa::{DoorName, Outcome as Says, Purpose};
+use knock_spa::{DoorName, Purpose};
 
 use super::exchange::{self, Answer, Ask, Timing, Verdict};
 use super::keys::{Key, Keys};
@@ -223,25 +223,6 @@ fn key_of<'a>(answer: &Answer, keys: &'a Keys) -> Option<&'a Key> {
     match answer.verdict {
         Verdict::Answered { key, .. } => keys.all().get(key),
         _ => None,
-    }
-}
-
-/// What the server says that the door opens.
-fn opens(answer: &Answer) -> Option<&str> {
-    match &answer.verdict {
-        Verdict::Answered { reply, .. } => match &reply.outcome {
-            Says::Opened { what, .. } | Says::WouldOpen { what, .. } => Some(what.as_str()),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// How long an answer took.
-const fn round_trip(answer: &Answer) -> Duration {
-    match answer.verdict {
-        Verdict::Answered { after, .. } => after,
-        _ => Duration::from_secs(1),
     }
 }
 

@@ -75,6 +75,17 @@ pub struct Answer {
     pub verdict: Verdict,
 }
 
+impl Answer {
+    /// How long it took; a second if there is none.
+    #[must_use]
+    pub const fn round_trip(&self) -> Duration {
+        match self.verdict {
+            Verdict::Answered { after, .. } => after,
+            _ => Duration::from_secs(1),
+        }
+    }
+}
+
 /// What came of asking.
 #[derive(Debug)]
 pub enum Verdict {

@@ -29,5 +29,5 @@ pub mod profile;
 pub mod report;
 pub mod ssh_config;
 pub mod ssh_settings;
-mod utc;
+pub(crate) mod utc;
 pub mod way;

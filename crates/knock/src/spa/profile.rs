@@ -142,7 +142,11 @@ impl Profile {
         Self::load_from(&path(host)?, host)
     }
 
-    fn load_from(path: &Path, host: &str) -> Result<Self, ProfileError> {
+    /// The profile in this file, of `host` if it does not say of whom.
+    ///
+    /// # Errors
+    /// If it is not there, or cannot be read.
+    pub fn load_from(path: &Path, host: &str) -> Result<Self, ProfileError> {
         let text = store::read(path)?;
         Self::parse(&text, host)
             .map_err(|error| ProfileError::Text(format!("{}: {error}", path.display())))

@@ -10,6 +10,9 @@ use super::knock::{KnockError, Outcome};
 use crate::resolve::Family;
 use crate::spa::utc::Utc;
 
+/// The most ports of a door that are tried.
+const MOST: usize = 4;
+
 /// What was asked for was done, on one family at least.
 pub const DONE: u8 = 0;
 /// The server said no.
@@ -273,4 +276,43 @@ pub fn let_in(outcome: &Outcome) -> Option<(IpAddr, &Answer)> {
         .iter()
         .find(|answer| answer.verdict.is_good())
         .map(|answer| (answer.local, answer))
+}
+
+/// What the server says that the door opens, or would.
+#[must_use]
+pub fn opens(answer: &Answer) -> Option<&str> {
+    match &answer.verdict {
+        Verdict::Answered { reply, .. } => match &reply.outcome {
+            Says::Opened { what, .. } | Says::WouldOpen { what, .. } => Some(what.as_str()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The TCP ports in what a server says that a door opens (`tcp/22, udp/51820, tcp/8000-8010`), the
+/// first of each range.
+#[must_use]
+pub fn tcp_ports(what: &str) -> Vec<u16> {
+    let services = what.split(',').map(str::trim);
+    let ports = services.filter_map(|service| {
+        let ports = service.strip_prefix("tcp/")?;
+        let first = ports.split_once('-').map_or(ports, |(first, _)| first);
+        first.parse().ok().filter(|port| *port > 0)
+    });
+    ports.take(MOST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_those_that_the_server_names() {
+        assert_eq!(tcp_ports("tcp/22, udp/51820, tcp/8000-8010"), [22, 8000]);
+        for nothing in ["", "web", "icmp", "udp/53", "tcp/0", "tcp/99999", "tcp/"] {
+            assert_eq!(tcp_ports(nothing), Vec::<u16>::new(), "{nothing}");
+        }
+        assert_eq!(tcp_ports("tcp/1, tcp/2, tcp/3, tcp/4, tcp/5").len(), MOST);
+    }
 }

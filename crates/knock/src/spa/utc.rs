@@ -3,16 +3,16 @@
 
 /// A date and a time of day.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(super) struct Utc {
+pub(crate) struct Utc {
     /// Year, month and day.
-    pub(super) date: (u64, u64, u64),
+    pub(crate) date: (u64, u64, u64),
     /// Seconds of the day.
     second: u64,
 }
 
 impl Utc {
     /// So many seconds after the beginning of 1970, without leap seconds.
-    pub(super) const fn of(seconds: u64) -> Self {
+    pub(crate) const fn of(seconds: u64) -> Self {
         const DAY: u64 = 86_400;
         Self {
             date: date(seconds / DAY),
@@ -21,13 +21,13 @@ impl Utc {
     }
 
     /// `2026-11-27`.
-    pub(super) fn date(self) -> String {
+    pub(crate) fn date(self) -> String {
         let (year, month, day) = self.date;
         format!("{year:04}-{month:02}-{day:02}")
     }
 
     /// `14:03:10`.
-    pub(super) fn time(self) -> String {
+    pub(crate) fn time(self) -> String {
         let (minute, second) = (self.second / 60, self.second % 60);
         format!("{:02}:{:02}:{second:02}", minute / 60, minute % 60)
     }

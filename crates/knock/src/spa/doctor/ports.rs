@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use knock_spa::Purpose;
 
 use super::super::exchange::Answer;
-use super::{Doctor, Level, millis, opens, round_trip};
+use super::super::report::{opens, tcp_ports};
+use super::{Doctor, Level, millis};
 use crate::reach;
 
-/// The most ports that are tried.
-const MOST: usize = 4;
 /// The least and the most time that a closed port is given to prove that it is open.
 const SHORTEST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(2);
@@ -102,7 +101,7 @@ impl Doctor<'_> {
     fn connect(&mut self, answer: &Answer, port: u16) {
         let mut to = answer.to;
         to.set_port(port);
-        let (time, begun) = (round_trip(answer), Instant::now());
+        let (time, begun) = (answer.round_trip(), Instant::now());
         let first = reach::first_patience(time);
         let connected = reach::connect(self.way(answer, to), first, reach::PATIENCE);
         let took = begun.elapsed();
@@ -150,7 +149,7 @@ impl Doctor<'_> {
     }
 
     fn probe(&self, answer: &Answer, to: SocketAddr) -> Probe {
-        let patience = round_trip(answer).saturating_mul(3);
+        let patience = answer.round_trip().saturating_mul(3);
         let patience = patience.clamp(SHORTEST, LONGEST);
         match reach::attempt(self.way(answer, to), patience) {
             Ok(_) => Probe::Open,
@@ -164,31 +163,5 @@ impl Doctor<'_> {
                 _ => Probe::Failed(error),
             },
         }
-    }
-}
-
-/// The TCP ports in what a server says that a door opens (`tcp/22, udp/51820, tcp/8000-8010`), the
-/// first of each range.
-fn tcp_ports(what: &str) -> Vec<u16> {
-    let services = what.split(',').map(str::trim);
-    let ports = services.filter_map(|service| {
-        let ports = service.strip_prefix("tcp/")?;
-        let first = ports.split_once('-').map_or(ports, |(first, _)| first);
-        first.parse().ok().filter(|port| *port > 0)
-    });
-    ports.take(MOST).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_are_those_that_the_server_names() {
-        assert_eq!(tcp_ports("tcp/22, udp/51820, tcp/8000-8010"), [22, 8000]);
-        for nothing in ["", "web", "icmp", "udp/53", "tcp/0", "tcp/99999", "tcp/"] {
-            assert_eq!(tcp_ports(nothing), Vec::<u16>::new(), "{nothing}");
-        }
-        assert_eq!(tcp_ports("tcp/1, tcp/2, tcp/3, tcp/4, tcp/5").len(), MOST);
     }
 }

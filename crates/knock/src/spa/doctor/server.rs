@@ -8,9 +8,10 @@ use knock_spa::{DoorName, Outcome as Says, Refusal};
 use super::super::clock::wall_clock;
 use super::super::exchange::{Answer, Verdict};
 use super::super::keys::Keys;
+use super::super::report::opens;
 use super::super::report::{left, until, why};
 use super::super::way::Way;
-use super::{Asked, Doctor, Level, family, key_of, millis, opens, round_trip};
+use super::{Asked, Doctor, Level, family, key_of, millis};
 
 /// What a stranger sends: as long as a request.
 const JUNK: usize = 256;
@@ -74,7 +75,7 @@ impl Doctor<'_> {
             if answer.verdict.is_good() {
                 let key = key_of(answer, keys).map(ToString::to_string);
                 let (key, what) = (key.unwrap_or_default(), opens(answer).unwrap_or_default());
-                let (family, time) = (family(answer), millis(round_trip(answer)));
+                let (family, time) = (family(answer), millis(answer.round_trip()));
                 let text = format!("{family}: {door} would open {what}, for {key}; after {time}");
                 self.ok("answer", text);
             } else {
@@ -104,7 +105,7 @@ impl Doctor<'_> {
                 continue;
             }
             let until = until(left(reply), wall_clock());
-            let (seen, time) = (reply.seen, millis(round_trip(answer)));
+            let (seen, time) = (reply.seen, millis(answer.round_trip()));
             let text = format!("{door} open for {seen}{until}; after {time}");
             self.ok("knock", text);
         }
@@ -173,7 +174,7 @@ impl Doctor<'_> {
     }
 
     pub(super) fn clock(&mut self, good: &[Answer]) {
-        let quickest = good.iter().min_by_key(|answer| round_trip(answer));
+        let quickest = good.iter().min_by_key(|answer| answer.round_trip());
         let Some(Verdict::Answered { ahead, after, .. }) = quickest.map(|answer| &answer.verdict)
         else {
             return;
