@@ -1,6 +1,7 @@
 //! The command line: the original's options, exit codes and `-v` line, and ours beside them.
 
 pub mod doctor;
+pub mod profile;
 pub mod sequence;
 pub mod single;
 pub mod wait;
@@ -19,6 +20,9 @@ use crate::spa::report;
 use crate::spa::ssh_settings::ASKED;
 use wait::Voice;
 
+/// The profile that is meant where no host is named.
+const PROFILE: &str = "KNOCK_PROFILE";
+
 /// Knock at the ports of a host, in their order: one packet each.
 #[derive(Debug, Parser)]
 #[command(
@@ -30,12 +34,13 @@ use wait::Voice;
     args_override_self = true,
     override_usage = "knock [options] <host> <port[:proto]> [port[:proto]] ...\n       \
                       knock [options] <host>\n       \
-                      knock enroll | connect | ssh-config | doctor ... (each has --help)",
+                      knock enroll | connect | ssh-config | doctor | profile ... (each has --help)",
     after_help = "A port is a number or a service name, proto is tcp (the default) or udp;\n\
                   icmp or icmp:SIZE is an echo request. Nothing is sent unless every argument\n\
                   is right. Exit status: 0 if every packet was sent, or if the port answers that\n\
                   is waited for; 3 if it does not; else 1.\n\n\
-                  Without a port, one sealed packet is sent, signed by an SSH key, and answered.\n\
+                  Without a port, a profile says what is sent (`knock profile add`), or one sealed\n\
+                  packet is, signed by an SSH key, and answered.\n\
                   Exit status: 0 done, 1 refused, 2 usage, 3 no answer, 4 no key, 5 no way there.\n\n\
                   Examples:\n  \
                   knock server.example.com 7000 8000:udp 9000\n  \
@@ -68,7 +73,7 @@ pub struct Args {
     sequence: sequence::Packets,
     #[command(flatten)]
     single: single::Options,
-    /// Host name, IPv4 or IPv6 address (also fe80::1%eth0)
+    /// Host name, IPv4 or IPv6 address (also fe80::1%eth0), or a profile
     #[arg(hide = true, value_hint = ValueHint::Hostname)]
     host: String,
     /// Ports, in the order of the door's sequence
@@ -137,13 +142,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     if let Some(code) = single::subcommand(&args) {
         return code;
     }
-    let args = match Args::try_parse_from(wait::joined(&args)) {
+    let args = match parse(&args) {
         Ok(args) => args,
         Err(error) => {
             let version = error.kind() == ErrorKind::DisplayVersion;
             let printed = error.print().is_ok();
             let usage = single::code_of_usage(&args);
             return if version && printed { 0 } else { usage };
+        }
+    };
+    let args = match profile::applied(args) {
+        Ok(args) => args,
+        Err(error) => {
+            complain(&error.to_string());
+            return report::USAGE;
         }
     };
     if args.ports.is_empty() {
@@ -154,6 +166,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         return report::USAGE;
     }
     sequence::knock(&args)
+}
+
+/// Reads the command line. Where no host is named, it is the profile that the environment names.
+fn parse(args: &[OsString]) -> Result<Args, clap::Error> {
+    let args = wait::joined(args);
+    let profile = std::env::var_os(PROFILE).filter(|name| !name.is_empty());
+    match (Args::try_parse_from(&args), profile) {
+        (Err(error), Some(name)) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            Args::try_parse_from(args.iter().chain([&name]))
+        }
+        (parsed, _) => parsed,
+    }
 }
 
 fn source(text: &str) -> Result<SocketAddr, String> {

@@ -10,6 +10,7 @@
 //! | [`raw`] | packets that the system does not make by itself |
 //! | [`device`] | ties a socket to a network interface, where the system can |
 //! | [`reach`] | waits until a TCP port answers |
+//! | [`profile`] | what a user has written down of a host |
 //! | [`store`] | the files of profiles: where, and for whom |
 //! | [`spa`] | single-packet authorization |
 //! | [`cli`] | the command line, and every text that a user sees |
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod device;
 pub mod knocker;
 pub mod pace;
+pub mod profile;
 pub mod raw;
 pub mod reach;
 pub mod resolve;

@@ -3,6 +3,7 @@
 use clap::{CommandFactory, Parser};
 use knock::cli::Args;
 use knock::cli::doctor::Doctor;
+use knock::cli::profile::Profile;
 use knock::cli::single::{Connect, Enroll, SshConfig};
 
 const GUIDE: &str = include_str!("../../../docs/guide/ssh-key.md");
@@ -35,6 +36,7 @@ fn is_understood(command: &str) -> bool {
         Some("connect") => Connect::try_parse_from(rest).is_ok(),
         Some("ssh-config") => SshConfig::try_parse_from(rest).is_ok(),
         Some("doctor") => Doctor::try_parse_from(rest).is_ok(),
+        Some("profile") => Profile::try_parse_from(rest).is_ok(),
         _ => Args::try_parse_from(&words).is_ok(),
     }
 }
@@ -84,7 +86,7 @@ fn what_the_guide_says_that_the_doctor_says_it_says() {
 #[test]
 fn the_help_names_every_subcommand() {
     let usage = Args::command().render_usage().to_string();
-    for name in ["enroll", "connect", "ssh-config", "doctor"] {
+    for name in ["enroll", "connect", "ssh-config", "doctor", "profile"] {
         assert!(usage.contains(name), "{usage}");
     }
 }

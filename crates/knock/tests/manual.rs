@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use clap::Arg;
+use clap::{Arg, Command};
 
 const PAGE: &str = include_str!("../../../man/knock.1");
 
@@ -19,8 +19,12 @@ fn documented() -> BTreeSet<String> {
 /// The options of the program and of its subcommands; the subcommands' help comes by itself.
 fn options() -> Vec<Arg> {
     let whole = knock::cli::command();
-    let commands = std::iter::once(&whole).chain(whole.get_subcommands());
-    let arguments = commands.flat_map(|command| command.get_arguments());
+    let first: Vec<&Command> = whole.get_subcommands().collect();
+    let second = first.iter().flat_map(|command| command.get_subcommands());
+    let commands = std::iter::once(&whole)
+        .chain(second)
+        .chain(first.iter().copied());
+    let arguments = commands.flat_map(Command::get_arguments);
     arguments
         .filter(|arg| !arg.is_positional())
         .cloned()

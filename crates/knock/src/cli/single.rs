@@ -114,12 +114,13 @@ pub struct SshConfig {
 }
 
 /// The subcommands, by the words that [`subcommand`] knows.
-pub(super) fn subcommands() -> [Command; 4] {
+pub(super) fn subcommands() -> [Command; 5] {
     [
         Enroll::command().name("enroll"),
         Connect::command().name("connect"),
         SshConfig::command().name("ssh-config"),
         super::doctor::Doctor::command().name("doctor"),
+        super::profile::Profile::command().name("profile"),
     ]
 }
 
@@ -131,6 +132,7 @@ pub(super) fn subcommand(args: &[OsString]) -> Option<u8> {
         "connect" => Some(parsed(rest, connect)),
         "ssh-config" => Some(parsed(rest, ssh_config)),
         "doctor" => Some(parsed(rest, super::doctor::run)),
+        "profile" => Some(parsed(rest, super::profile::run)),
         _ => None,
     }
 }
