@@ -43,6 +43,8 @@ fn run_cases() -> ExitCode {
             test().map_err(|error| Failed::from(error.to_string()))
         })
     };
+    let others = [crate::shapes::CASES, crate::waits::CASES].concat();
+    let others = others.into_iter().map(|(name, test)| trial(name, test));
     let no_original = !Path::new(THEIRS).exists();
     let trials = vec![
         trial(
@@ -80,14 +82,15 @@ fn run_cases() -> ExitCode {
         eprintln!("{THEIRS} is not there: the comparison with it is ignored");
     }
     let arguments = Arguments::from_args();
+    let trials = trials.into_iter().chain(others).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

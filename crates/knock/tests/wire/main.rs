@@ -4,7 +4,13 @@
 #[cfg(target_os = "linux")]
 mod cases;
 #[cfg(target_os = "linux")]
+mod daemon;
+#[cfg(target_os = "linux")]
 mod net;
+#[cfg(target_os = "linux")]
+mod shapes;
+#[cfg(target_os = "linux")]
+mod waits;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {

@@ -7,11 +7,14 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{Icmpv4Type, Icmpv6Type, NetSlice, SlicedPacket, TransportSlice};
 use knockd::lab::Host;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// A test, with its name.
+pub(crate) type Case = (&'static str, fn() -> Outcome);
 
 /// The client under test, and the original.
 pub(crate) const OURS: &str = env!("CARGO_BIN_EXE_knock");
@@ -30,14 +33,18 @@ pub(crate) struct Net {
     wire: Wire,
 }
 
-/// One TCP or UDP packet of the client, as the server got it.
+/// One TCP or UDP packet or echo request of the client, as the server got it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Packet {
     pub(crate) from: IpAddr,
+    pub(crate) from_port: u16,
     pub(crate) to: SocketAddr,
-    /// `tcp` with the letters of its flags, or `udp` with its length.
+    /// `tcp` with the letters of its flags, or `udp` or `icmp` with its length.
     pub(crate) kind: String,
     pub(crate) payload: Vec<u8>,
+    /// Whether its checksum is right. The kernel leaves those of its own packets to the interface,
+    /// of which a virtual cable has none.
+    pub(crate) is_sound: bool,
 }
 
 impl Net {
@@ -121,13 +128,17 @@ impl Net {
 
 /// Runs a program on `host` to its end.
 pub(crate) fn run(host: &Host, program: &str, arguments: &[&str]) -> Outcome<Output> {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null());
+    run_command(host, Command::new(program).args(arguments))
+}
+
+/// Runs a command on `host` to its end, without input.
+pub(crate) fn run_command(host: &Host, command: &mut Command) -> Outcome<Output> {
+    command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut process = host.spawn(&mut command)?;
+    let mut process = host.spawn(command)?;
     let status = process
         .wait_at_most(PATIENCE)?
-        .ok_or_else(|| format!("{program} does not end"))?;
+        .ok_or_else(|| format!("{command:?} does not end"))?;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     if let Some(mut pipe) = process.stdout.take() {
         pipe.read_to_end(&mut stdout)?;
@@ -230,38 +241,75 @@ fn view(bytes: &[u8]) -> Option<Packet> {
         }
         NetSlice::Arp(_) => return None,
     };
-    let (port, kind, payload) = match sliced.transport? {
+    let ends = (from, to);
+    let (from_port, port, kind, payload, is_sound) = match sliced.transport? {
         TransportSlice::Tcp(tcp) => {
             let letters = [
                 ('S', tcp.syn()),
                 ('F', tcp.fin()),
                 ('R', tcp.rst()),
                 ('P', tcp.psh()),
+                ('U', tcp.urg()),
                 ('.', tcp.ack()),
             ];
             let set = letters.iter().filter(|(_, set)| *set);
             let flags: String = set.map(|(letter, _)| letter).collect();
+            let header = tcp.to_header();
+            let sum = match ends {
+                (IpAddr::V4(from), IpAddr::V4(to)) => {
+                    header.calc_checksum_ipv4_raw(from.octets(), to.octets(), tcp.payload())
+                }
+                (IpAddr::V6(from), IpAddr::V6(to)) => {
+                    header.calc_checksum_ipv6_raw(from.octets(), to.octets(), tcp.payload())
+                }
+                _ => return None,
+            };
             (
+                tcp.source_port(),
                 tcp.destination_port(),
                 format!("tcp {flags}"),
                 tcp.payload(),
+                sum == Ok(tcp.checksum()),
             )
         }
         TransportSlice::Udp(udp) => {
             let length = udp.payload().len();
             (
+                udp.source_port(),
                 udp.destination_port(),
                 format!("udp {length}"),
                 udp.payload(),
+                true,
             )
         }
-        _ => return None,
+        TransportSlice::Icmpv4(icmp) => {
+            let Icmpv4Type::EchoRequest(_) = icmp.icmp_type() else {
+                return None;
+            };
+            let sum = icmp.icmp_type().calc_checksum(icmp.payload());
+            let kind = format!("icmp {}", icmp.payload().len());
+            (0, 0, kind, icmp.payload(), sum == icmp.checksum())
+        }
+        TransportSlice::Igmp(_) => return None,
+        TransportSlice::Icmpv6(icmp) => {
+            let Icmpv6Type::EchoRequest(_) = icmp.icmp_type() else {
+                return None;
+            };
+            let (IpAddr::V6(from), IpAddr::V6(to)) = ends else {
+                return None;
+            };
+            let is_sound = icmp.is_checksum_valid(from.octets(), to.octets());
+            let kind = format!("icmp {}", icmp.payload().len());
+            (0, 0, kind, icmp.payload(), is_sound)
+        }
     };
     Some(Packet {
         from,
+        from_port,
         to: (to, port).into(),
         kind,
         payload: payload.to_vec(),
+        is_sound,
     })
 }
 
