@@ -26,6 +26,8 @@ mod server;
 mod ssh;
 #[path = "spa/user.rs"]
 mod user;
+#[path = "spa/waits.rs"]
+mod waits;
 
 use server::{Server, Ways, profile};
 use user::{User, told};
