@@ -102,7 +102,7 @@ impl Connection {
     /// If there is none, or it was refused.
     pub fn ask(&mut self, request: &Request) -> Result<Answer, ClientError> {
         self.send(request)?;
-        match self.next()? {
+        match self.hear()? {
             Answer::Error {
                 code,
                 message,
@@ -112,7 +112,7 @@ impl Connection {
         }
     }
 
-    /// Asks for events; then take them with [`Connection::next`].
+    /// Asks for events; then take them with [`Connection::hear`].
     ///
     /// # Errors
     /// If it cannot be sent.
@@ -135,7 +135,7 @@ impl Connection {
     ///
     /// # Errors
     /// If there is none, or it is none that this version knows.
-    pub fn next(&mut self) -> Result<Answer, ClientError> {
+    pub fn hear(&mut self) -> Result<Answer, ClientError> {
         let mut line = Vec::new();
         let mut bounded = io::Read::take(&mut self.stream, MAX_ANSWER);
         bounded
@@ -150,7 +150,7 @@ impl Connection {
         serde_json::from_slice(&line).map_err(|error| ClientError::Strange(error.to_string()))
     }
 
-    /// Whether a line has come that [`Connection::next`] gives without waiting for more than its rest.
+    /// Whether a line has come that [`Connection::hear`] gives without waiting for more than its rest.
     #[must_use]
     pub fn has_buffered(&self) -> bool {
         self.stream.buffer().contains(&b'\n')

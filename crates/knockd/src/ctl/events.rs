@@ -52,7 +52,7 @@ fn print_all(options: &Options) -> Result<(), End> {
     })?;
     let mut out = io::stdout().lock();
     loop {
-        match connection.next()? {
+        match connection.hear()? {
             Answer::End { .. } => return Ok(()),
             Answer::Error {
                 code,

@@ -118,10 +118,10 @@ impl Keeper {
         let stop = commands.stop.as_ref().map(|stop| stop.expand(source, name));
         let (start, stop) = match (commands.start.expand(source, name), stop.transpose()) {
             (Ok(start), Ok(stop)) => (start, stop),
-            (Err(TooLong), _) => return self.refuse(truncated("start", "it"), source, name, now),
+            (Err(TooLong), _) => return self.refuse(&truncated("start", "it"), source, name, now),
             (_, Err(TooLong)) => {
                 let line = truncated("stop", "start command");
-                return self.refuse(line, source, name, now);
+                return self.refuse(&line, source, name, now);
             }
         };
         let is_full = self.queue.is_full() || self.grants.len() >= MAX_GRANTS;
@@ -171,7 +171,7 @@ impl Keeper {
         Begun::Grant(id)
     }
 
-    fn refuse(&mut self, line: Line, source: IpAddr, door: &str, now: Timestamp) -> Begun {
+    fn refuse(&mut self, line: &Line, source: IpAddr, door: &str, now: Timestamp) -> Begun {
         self.log(line.clone(), now);
         let refused = Line::of_source(source, door, "refused", &line.message(None));
         let happened = Happened::new(Kind::Refuse).because(Reason::TooLong);

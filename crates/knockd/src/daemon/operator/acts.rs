@@ -15,11 +15,22 @@ use crate::events::{Grant, Kind, Reason, Who};
 use crate::keeper::{Begun, DoorRef, Opener, Why};
 use crate::listen;
 
-/// What is answered: that it was done, or that it was not.
-type Done = Result<Answer, Answer>;
+/// What is answered: that it was done, or why it was not.
+pub(super) type Done = Result<Answer, Refused>;
 
-fn error(code: Code, message: impl Into<String>) -> Answer {
-    Answer::error(code, message)
+/// Why something was not done.
+pub(super) struct Refused {
+    code: Code,
+    message: String,
+    details: Vec<String>,
+}
+
+fn error(code: Code, message: impl Into<String>) -> Refused {
+    Refused {
+        code,
+        message: message.into(),
+        details: Vec::new(),
+    }
 }
 
 impl Daemon {
@@ -57,7 +68,7 @@ impl Daemon {
     }
 
     /// How the commands of an opening are, or why it is not open.
-    fn commands_of(&self, came: &Came) -> Result<Option<Commands>, Answer> {
+    fn commands_of(&self, came: &Came) -> Result<Option<Commands>, Refused> {
         let not = |what: &str| error(Code::NotOpened, format!("{what}; the log says why"));
         let gate = if came.gate.is_some() {
             "the gate is open, but "
@@ -171,7 +182,7 @@ impl Daemon {
         self.log(line);
         match self.reload() {
             Ok(warnings) => Ok(Answer::Reloaded { warnings }),
-            Err(details) => Err(Answer::Error {
+            Err(details) => Err(Refused {
                 code: Code::NotReloaded,
                 message: "the configuration that was running stays in force".to_owned(),
                 details,
@@ -191,7 +202,7 @@ impl Daemon {
         Ok(Answer::LogLevel { level })
     }
 
-    fn door_named(&self, name: &str) -> Result<DoorRef, Answer> {
+    fn door_named(&self, name: &str) -> Result<DoorRef, Refused> {
         let doors = self.doors.now();
         let mut all = (0_u16..).zip(doors.iter());
         let found = all.find(|(_, door)| door.name == name);
@@ -208,7 +219,7 @@ impl Daemon {
 }
 
 /// For how long the door is to be open. What an operator says counts whatever the door's own time is.
-fn time_asked(door: &Door, for_ms: Option<u64>) -> Result<Duration, Answer> {
+fn time_asked(door: &Door, for_ms: Option<u64>) -> Result<Duration, Refused> {
     let Some(asked) = for_ms else {
         return Ok(time_of(door, None));
     };
@@ -266,4 +277,14 @@ fn in_short(names: &[&str]) -> String {
         text.push_str(&format!(" and {} more", names.len() - MOST));
     }
     text
+}
+
+impl From<Refused> for Answer {
+    fn from(refused: Refused) -> Self {
+        Self::Error {
+            code: refused.code,
+            message: refused.message,
+            details: refused.details,
+        }
+    }
 }

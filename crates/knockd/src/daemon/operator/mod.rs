@@ -130,6 +130,8 @@ impl Daemon {
     }
 
     fn obey(&mut self, request: Request, uid: u32) -> Answer {
+        // What was thought of already is said before what is answered.
+        self.perform();
         let ends = self.ending.is_some();
         let answer = match request {
             Request::Status {} => return Answer::Status(Box::new(self.status())),
@@ -151,11 +153,11 @@ impl Daemon {
             Request::LogLevel { level } => self.set_log_level(level, uid),
         };
         self.perform();
-        answer.unwrap_or_else(|error| error)
+        answer.unwrap_or_else(Answer::from)
     }
 
     /// An operator has asked for something: what, in words.
-    fn note_operator(&mut self, uid: u32, reason: Reason, text: &str) -> Line {
+    fn note_operator(&self, uid: u32, reason: Reason, text: &str) -> Line {
         let text = format!("{text}, by operator uid {uid}");
         let happened = Happened::new(Kind::Operator).because(reason);
         Line::new(Level::Info, "operator", text).means(happened.by(Some(Who::Operator(uid))))
