@@ -50,6 +50,7 @@ fn sources(prefix: &str) -> &'static [&'static str] {
         "filter" => &["crates/knock-core/src/filter"],
         "log" => &["crates/knockd/src/log"],
         "listen" => &["crates/knockd/src/listen", "crates/knockd/tests/listen"],
+        "control" => &["crates/knockd/src/control", "crates/knockd/tests/control"],
         "daemon" => &["crates/knockd/tests/daemon"],
         "keeper" => &["crates/knockd/src/keeper"],
         "gate" => &["crates/knockd/src/gate", "crates/knockd/tests/gate"],

@@ -11,7 +11,7 @@ use std::time::Duration;
 use knock_core::config::ControlPlace;
 use rustix::process::geteuid;
 
-use super::{Answer, Code, Request};
+use super::{Answer, Code, Request, parse_answer};
 use crate::config_file::reason;
 
 /// How long an answer may take: a reload reads files and keys, a start command waits for a disk.
@@ -147,7 +147,7 @@ impl Connection {
         if line.pop() != Some(b'\n') {
             return Err(ClientError::Ended);
         }
-        serde_json::from_slice(&line).map_err(|error| ClientError::Strange(error.to_string()))
+        parse_answer(&line).map_err(|error| ClientError::Strange(error.to_string()))
     }
 
     /// Whether a line has come that [`Connection::hear`] gives without waiting for more than its rest.

@@ -229,6 +229,14 @@ pub fn parse_request(line: &[u8], first: bool) -> Result<Request, RequestError> 
     serde_json::from_value(Value::Object(object)).map_err(bad)
 }
 
+/// The answer in `line`.
+///
+/// # Errors
+/// If it is none that this version knows.
+pub fn parse_answer(line: &[u8]) -> Result<Answer, serde_json::Error> {
+    serde_json::from_slice(line)
+}
+
 impl Request {
     /// The line for it, with version and newline.
     #[must_use]

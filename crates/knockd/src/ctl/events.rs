@@ -8,7 +8,7 @@ use clap::Args;
 use super::daemon::{At, complain, strange};
 use crate::control::client::ClientError;
 use crate::control::{Answer, Request};
-use crate::events::Event;
+use crate::events::{Event, Kind};
 
 /// The command line of `knockctl events`.
 #[derive(Debug, Args)]
@@ -90,7 +90,8 @@ fn line(event: &Event) -> String {
     let time = event.time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S");
     let (seq, kind, text) = (event.seq, event.kind.name(), &event.text);
     let mut line = format!("{seq:>6}  {time}  {kind:<14}  {text}");
-    if let Some(reason) = event.reason {
+    // What an operator has asked for stands in the text.
+    if let Some(reason) = event.reason.filter(|_| event.kind != Kind::Operator) {
         line.push_str(&format!(" ({})", reason.name()));
     }
     line

@@ -35,8 +35,8 @@ impl Random {
     }
 
     fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        let place = self.below(words.len() as u64);
-        words[usize::try_from(place).unwrap_or(0)]
+        let place = usize::try_from(self.below(1_000)).unwrap_or(0);
+        words[place % words.len()]
     }
 }
 

@@ -113,6 +113,37 @@ fn hundred() -> Outcome {
     net.eventually("there is room again", || net.status().is_ok())
 }
 
+fn idle() -> Outcome {
+    let net = Net::new(DOOR)?;
+    let daemon = net.start()?;
+    let mut follower = connect(&net)?;
+    follower.write_all(b"{\"version\":1,\"request\":\"events\",\"follow\":true}\n")?;
+    let mut half = connect(&net)?;
+    half.write_all(b"{\"version\":1,")?;
+    half.shutdown(std::net::Shutdown::Write)?;
+    let mut follower = BufReader::new(follower);
+    assert!(line(&mut follower)?.contains("\"seq\":1,"));
+    net.knock(CLIENT, &[7000])?;
+    net.await_events(Kind::Open, 1)?;
+    let switches = || -> Outcome<String> {
+        let status = fs::read_to_string(format!("/proc/{}/status", daemon.id()))?;
+        let mut lines = status.lines();
+        let line = lines.find(|line| line.starts_with("voluntary"));
+        Ok(line.ok_or("no such line")?.to_owned())
+    };
+    // The command has ended, and so has all that came of it, if nothing happens for a while.
+    let mut before = switches()?;
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(700));
+        let after = switches()?;
+        if after == before {
+            return Ok(());
+        }
+        before = after;
+    }
+    Err("it is never idle".into())
+}
+
 fn slow() -> Outcome {
     let net = Net::new(DOOR)?;
     let _daemon = net.start()?;

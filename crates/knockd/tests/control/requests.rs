@@ -246,13 +246,15 @@ fn reload() -> Outcome {
     );
     assert_eq!(net.status()?.doors.len(), 2);
     assert_eq!(net.await_events(Kind::Reload, 1)?.len(), 1);
+    let stays = "the control socket stays as it is until the daemon is started anew";
+    assert!(!net.read("log").contains(stays));
     // The socket is the same one after it, and another place is said to need a restart.
     net.configure(&before.replace("/sock", "/other"))?;
     let sock = net.path("sock");
     let mut command = std::process::Command::new(crate::net::KNOCKCTL);
     command.arg("reload").arg("-s").arg(&sock);
     assert!(command.output()?.status.success());
-    net.await_log("the control socket stays as it is until the daemon is started anew")?;
+    net.await_log(stays)?;
     net.status()?;
     Ok(())
 }

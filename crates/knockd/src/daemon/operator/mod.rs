@@ -6,7 +6,7 @@
 mod acts;
 mod status;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use knock_core::config::ControlPlace;
 use knock_core::time::Timestamp;
@@ -26,6 +26,8 @@ use crate::log::{Level, Line};
 #[derive(Debug, Default)]
 pub(super) struct Control {
     server: Option<Server>,
+    /// Where it listens.
+    path: Option<PathBuf>,
 }
 
 impl Control {
@@ -37,8 +39,9 @@ impl Control {
         };
         match Server::open(path) {
             Ok(server) => {
+                let path = Some(server.path().to_owned());
                 let server = Some(server);
-                Ok((Self { server }, None))
+                Ok((Self { server, path }, None))
             }
             Err(error) if settings.control_is_asked_for => {
                 Err(Failure::Control(path.clone(), error))
@@ -74,14 +77,10 @@ impl Control {
         }
     }
 
-    fn path(&self) -> Option<&Path> {
-        self.server.as_ref().map(Server::path)
-    }
-
     /// After a reload: what is to be said if the socket would be elsewhere now.
     pub(super) fn doubt(&self, settings: &Settings) -> Option<Line> {
-        let same = match (self.path(), &settings.control) {
-            (Some(path), wanted) => wanted.as_deref() == Some(path),
+        let same = match (&self.path, &settings.control) {
+            (Some(path), wanted) => wanted.as_ref() == Some(path),
             // It could not be had at its usual place, as was said.
             (None, Some(_)) => !settings.control_is_asked_for,
             (None, None) => true,
@@ -92,7 +91,7 @@ impl Control {
 }
 
 /// Where the socket of a configuration is to be.
-pub(super) fn place(place: &ControlPlace) -> (Option<std::path::PathBuf>, bool) {
+pub(super) fn place(place: &ControlPlace) -> (Option<PathBuf>, bool) {
     (socket_path(place), matches!(place, ControlPlace::At(_)))
 }
 
