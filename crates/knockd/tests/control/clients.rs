@@ -15,6 +15,7 @@ use crate::net::{CLIENT, KNOCKCTL, Net};
 use crate::{Case, Outcome};
 
 pub(crate) const CASES: &[Case] = &[
+    ("clients_that_ask_nothing_wake_nobody", idle),
     ("garbage_and_half_lines_keep_nobody_from_anything", garbage),
     (
         "of_a_hundred_clients_some_are_served_and_the_others_told",
