@@ -87,7 +87,7 @@ pub(super) fn complain(error: &ClientError) -> ExitCode {
     anstream::eprintln!("knockctl: {error}");
     if let ClientError::Refused(_, _, details) = error {
         for line in details {
-            anstream::eprintln!("{line}");
+            anstream::eprintln!("{}", crate::log::escaped(line));
         }
     }
     ExitCode::FAILURE

@@ -201,6 +201,13 @@ impl Log {
     }
 }
 
+/// `text` without control characters, as log lines are.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    line::escape_into(&mut out, text);
+    out
+}
+
 /// Prints a line; nobody may be listening.
 pub fn to_stdout(text: &str) {
     drop(writeln!(std::io::stdout().lock(), "{text}"));

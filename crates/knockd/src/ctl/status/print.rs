@@ -8,9 +8,13 @@ use crate::control::{
     Attempt, Counters, Door, Gate, GateState, GrantState, Granted, LayerState, LogLevel, Status,
 };
 use crate::events::Grant;
+use crate::log::escaped;
 
 /// Columns.
 const WIDTH: usize = 80;
+
+/// Of very many things that are guarded only the first are shown.
+const MOST: usize = 32;
 
 pub(super) fn text(status: &Status) -> String {
     let mut out = head(status);
@@ -169,11 +173,16 @@ fn gate(out: &mut String, gate: &Gate) {
     if gate.state != GateState::Up {
         return;
     }
-    let guarded = gate.guarded.iter().map(|guarded| match guarded.left_ms {
+    let first = gate.guarded.iter().take(MOST);
+    let guarded = first.map(|guarded| match guarded.left_ms {
         None => guarded.what.clone(),
         Some(left) => format!("{} (on trial, {} left)", guarded.what, units(left)),
     });
-    wrap(out, "  guarded ", ", ", &guarded.collect::<Vec<_>>());
+    let mut guarded: Vec<_> = guarded.collect();
+    if gate.guarded.len() > MOST {
+        guarded.push(format!("and {} more", gate.guarded.len() - MOST));
+    }
+    wrap(out, "  guarded ", ", ", &guarded);
     out.push_str(&format!(
         "  {} ways open; {} connections let through, {} packets dropped\n",
         gate.elements.total, gate.admitted, gate.dropped
@@ -220,15 +229,18 @@ fn counters(out: &mut String, of: &Counters) {
     }
 }
 
-/// Rows whose columns stand below each other; the last is as wide as it is.
+/// Rows whose columns stand below each other; the last is as wide as it is. Whoever writes a key's
+/// comment does not get hold of the terminal with it.
 fn table(out: &mut String, rows: &[Vec<String>]) {
+    let row = |row: &Vec<String>| row.iter().map(|cell| escaped(cell)).collect();
+    let rows: Vec<Vec<_>> = rows.iter().map(row).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<_> = (0..columns).map(width).collect();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths).filter(|(_, width)| **width > 0) {
             line.push_str(&format!("  {cell:<width$}"));

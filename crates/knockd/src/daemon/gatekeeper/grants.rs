@@ -8,7 +8,7 @@ use knock_core::time::Timestamp;
 use super::Gatekeeper;
 use super::lines::{closed, line_of};
 use crate::events::Who;
-use crate::gate::{GateError, Key, Opening, Reading};
+use crate::gate::{GateError, Key, Opening, Reading, Way};
 use crate::keeper::Why;
 use crate::log::{Level, Line};
 
@@ -49,8 +49,7 @@ impl Gatekeeper {
     /// What a grant that is alive opens, such as `tcp/22`.
     pub(in crate::daemon) fn services(&self, key: &Key) -> Vec<String> {
         let opening = self.gate.opening_of(key);
-        let ways = opening.iter().flat_map(Opening::ways);
-        ways.map(ToString::to_string).collect()
+        in_ranges(opening.iter().flat_map(Opening::ways))
     }
 
     /// The gate as the kernel has it, and what was last wrong with it.
@@ -136,5 +135,41 @@ impl Gatekeeper {
             }
         }
         taken
+    }
+}
+
+/// `tcp/22, tcp/8000-8010`: ports that follow each other as one.
+fn in_ranges<'a>(ways: impl Iterator<Item = &'a Way>) -> Vec<String> {
+    let mut ranges: Vec<(Way, u16)> = Vec::new();
+    for way in ways {
+        match (ranges.last_mut(), *way) {
+            (Some((Way::Tcp(_), last)), Way::Tcp(port))
+            | (Some((Way::Udp(_), last)), Way::Udp(port))
+                if last.checked_add(1) == Some(port) =>
+            {
+                *last = port;
+            }
+            (_, way @ (Way::Tcp(port) | Way::Udp(port))) => ranges.push((way, port)),
+            (_, Way::Ping) => ranges.push((Way::Ping, 0)),
+        }
+    }
+    let words = ranges.iter().map(|(first, last)| match first {
+        Way::Tcp(port) | Way::Udp(port) if port < last => format!("{first}-{last}"),
+        _ => first.to_string(),
+    });
+    words.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_follow_each_other_are_told_as_one() {
+        let tcp = [22, 8000, 8001, 8002, u16::MAX].map(Way::Tcp);
+        let udp = [1, 2].map(Way::Udp);
+        let all = tcp.iter().chain(&udp).chain(&[Way::Ping]);
+        let told = in_ranges(all).join(", ");
+        assert_eq!(told, "tcp/22, tcp/8000-8002, tcp/65535, udp/1-2, icmp");
     }
 }
