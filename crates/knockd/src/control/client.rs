@@ -48,32 +48,31 @@ pub enum ClientError {
 /// Where the socket of a daemon with `control_socket` as in `place` is, or would be; `None` if there
 /// is to be none.
 ///
-/// Where nothing is said: in the folder that systemd has made for the service, in
-/// `/run/knockd` for root, and in the user's own folder below `/run` for anybody else.
+/// Where nothing is said: in the folder that systemd has made for the service, in `/run/knockd` for
+/// root, and for anybody else in the user's own folder below `/run`, or in `/run/knockd` if somebody
+/// has made that, as in a container.
 #[must_use]
 pub fn socket_path(place: &ControlPlace) -> Option<PathBuf> {
-    let folder = |name| env::var_os(name).filter(|value| !value.is_empty());
     match place {
         ControlPlace::None => None,
         ControlPlace::At(path) => Some(path.into()),
-        ControlPlace::Usual => {
-            let usual = PathBuf::from(ControlPlace::USUAL);
-            let name = usual.file_name()?;
-            // Of several folders the first is ours (systemd.exec(5)).
-            if let Some(service) = folder("RUNTIME_DIRECTORY") {
-                let service = service.into_string().ok()?;
-                return Some(Path::new(service.split(':').next()?).join(name));
-            }
-            if geteuid().is_root() {
-                return Some(usual);
-            }
-            Some(
-                Path::new(&folder("XDG_RUNTIME_DIR")?)
-                    .join("knockd")
-                    .join(name),
-            )
-        }
+        ControlPlace::Usual => usual_path(geteuid().is_root(), |name| env::var(name).ok()),
     }
+}
+
+fn usual_path(root: bool, variable: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let variable = |name| variable(name).filter(|value| !value.is_empty());
+    let usual = PathBuf::from(ControlPlace::USUAL);
+    let name = usual.file_name()?;
+    // Of several folders the first is ours (systemd.exec(5)).
+    if let Some(service) = variable("RUNTIME_DIRECTORY") {
+        return Some(Path::new(service.split(':').next()?).join(name));
+    }
+    if root || usual.parent().is_some_and(Path::is_dir) {
+        return Some(usual);
+    }
+    let own = variable("XDG_RUNTIME_DIR")?;
+    Some(Path::new(&own).join("knockd").join(name))
 }
 
 impl Connection {
@@ -201,3 +200,27 @@ impl fmt::Display for ClientError {
 }
 
 impl std::error::Error for ClientError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_place_is_one_that_the_daemon_can_have() {
+        let place = |root, variables: &[(&str, &str)]| {
+            let found = |name: &str| variables.iter().find(|(of, _)| *of == name);
+            usual_path(root, |name| Some(found(name)?.1.to_owned()))
+        };
+        let usual = Some(ControlPlace::USUAL.into());
+        let own = ("XDG_RUNTIME_DIR", "/run/user/7");
+        assert_eq!(place(true, &[own]), usual);
+        let service = ("RUNTIME_DIRECTORY", "/run/service:/run/other");
+        let of_service = Some("/run/service/control.sock".into());
+        assert_eq!(place(false, &[own, service]), of_service);
+        if !Path::new("/run/knockd").exists() {
+            let of_user = Some("/run/user/7/knockd/control.sock".into());
+            assert_eq!(place(false, &[own]), of_user);
+            assert_eq!(place(false, &[]), None);
+        }
+    }
+}

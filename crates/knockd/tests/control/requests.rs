@@ -14,6 +14,8 @@ pub(crate) const CASES: &[Case] = &[
     ("an_operator_opens_and_closes_a_door_of_commands", commands),
     ("kill_ends_the_connections_that_came_in", kill),
     ("close_by_time_is_one_event", closed_by_time),
+    ("knocks_that_open_and_close_are_events_with_reasons", knocks),
+    ("what_is_kept_open_at_a_stop_is_not_told_as_closed", kept),
     (
         "close_needs_to_know_what_and_takes_a_door_an_address_or_all",
         what_to_close,
@@ -151,6 +153,61 @@ fn closed_by_time() -> Outcome {
     let until = open[0].until.ok_or("no end")?;
     let late = close.time.duration_since(until).as_millis();
     assert!((-50..5_000).contains(&late), "{late} ms late");
+    Ok(())
+}
+
+fn knocks() -> Outcome {
+    let shut = "[shut]\nsequence = 7009:udp\nclose = ssh\n";
+    let net = Net::new(&format!("{SSH}{GAME}{shut}"))?;
+    let _daemon = net.start()?;
+    net.knock(CLIENT, &[7000, 8000])?;
+    net.await_events(Kind::Open, 1)?;
+    net.knock(CLIENT, &[7009])?;
+    let closed = net.await_events(Kind::Close, 1)?;
+    assert_eq!(closed[0].reason, Some(Reason::CloseKnock));
+    assert_eq!(
+        (closed[0].door.as_deref(), closed[0].who.as_ref()),
+        (Some("ssh"), None)
+    );
+    assert_eq!(closed[0].text, "10.77.0.1: ssh: closed by shut");
+    net.knock(CLIENT, &[7000, 9000])?;
+    let broken = net.await_events(Kind::Broken, 1)?;
+    assert_eq!(
+        (broken[0].stage, broken[0].source),
+        (Some(1), CLIENT.parse().ok())
+    );
+    let knocked = net.await_events(Kind::Knocked, 3)?;
+    assert!(knocked.iter().all(|event| event.who.is_none()));
+    let counters = net.status()?.counters;
+    assert_eq!((counters.openings, counters.wrong), (3, 1));
+    assert_eq!(counters.closings.get("close-knock"), Some(&1));
+    Ok(())
+}
+
+fn kept() -> Outcome {
+    let net = Net::new(SSH)?;
+    let keep = net
+        .configuration()?
+        .replace("[options]\n", "[options]\non_stop = keep\n");
+    net.configure(&keep)?;
+    let mut daemon = net.start()?;
+    net.ctl(&["open", "ssh", CLIENT])?;
+    let mut follower = net.connect()?;
+    follower.send(&knockd::control::Request::Events {
+        since: None,
+        follow: true,
+    })?;
+    signal(&daemon, Signal::TERM)?;
+    exit_code(&mut daemon)?;
+    let mut last = None;
+    while let Ok(knockd::control::Answer::Event(event)) = follower.hear() {
+        last = Some(event.kind);
+    }
+    assert_eq!(last, Some(Kind::Stop));
+    let _next = net.start()?;
+    let status = net.status()?;
+    let grant = status.grants.shown.first().ok_or("no grant")?;
+    assert_eq!((grant.to.as_str(), &grant.who), (CLIENT, &None));
     Ok(())
 }
 

@@ -3,6 +3,9 @@
 use std::net::UdpSocket;
 
 use knock_spa::{Outcome as Answer, Purpose, Refusal};
+use knockd::control::client::Connection;
+use knockd::control::{Answer as Told, Request};
+use knockd::events::Who;
 use rustix::process::Signal;
 
 use crate::net::{
@@ -13,6 +16,7 @@ use crate::{Case, Outcome};
 
 pub(crate) const CASES: &[Case] = &[
     ("a_knock_opens_for_its_source_and_is_answered", opens),
+    ("operators_are_told_whose_key_it_was", told),
     ("over_ipv6_too", over_ipv6),
     ("the_time_asked_for_counts_up_to_the_most", time),
     ("it_can_be_asked_and_closed", asked_and_closed),
@@ -51,6 +55,32 @@ fn opens() -> Outcome {
     assert!(!net.reaches(OTHER, SERVER, 22)?);
     net.await_log("10.77.0.1: ssh: opened by SHA256:")?;
     net.await_log("(alice@laptop)")
+}
+
+fn told() -> Outcome {
+    let net = Net::new(SSH)?;
+    let socket = net.path("sock");
+    net.set_option(&format!("control_socket = {}", socket.display()))?;
+    let _daemon = net.start()?;
+    net.knock(CLIENT, &wish())?;
+    // The clock of this one is not ours: a key that may open, and does not.
+    let late = Wish {
+        off: -3_600_000,
+        ..wish()
+    };
+    net.knock(OTHER, &late)?;
+    let mut operator = Connection::open(&socket)?;
+    let Told::Status(status) = operator.ask(&Request::Status {})? else {
+        return Err("no status".into());
+    };
+    let grant = status.grants.shown.first().ok_or("no grant")?;
+    let Some(Who::Key(name)) = &grant.who else {
+        return Err(format!("{grant:?}").into());
+    };
+    let is_alice = name.starts_with("SHA256:") && name.ends_with("(alice@laptop)");
+    assert!(is_alice && grant.to == CLIENT, "{grant:?}");
+    assert_eq!(status.counters.refusals.get("clock-off"), Some(&1));
+    Ok(())
 }
 
 fn over_ipv6() -> Outcome {
