@@ -13,6 +13,7 @@ use knock_spa::code::{Code, Sieve};
 
 use super::sealed::time_of;
 use super::serve::Daemon;
+use super::settings::Settings;
 use crate::clock;
 use crate::config_file::reason;
 use crate::events::{Happened, Kind, Reason, Who};
@@ -34,9 +35,18 @@ pub(super) struct Paper {
 }
 
 impl Paper {
+    /// Reads the codes of these settings. A shadow takes none, since each would have to be spent.
+    pub(super) fn open_for(&mut self, settings: &Settings) -> Vec<Line> {
+        if settings.shadow {
+            let text = "shadow: codes on paper are not looked at";
+            return vec![Line::new(Level::Info, "codes", text)];
+        }
+        self.open(&settings.state_dir)
+    }
+
     /// Reads what is in `folder`. What is worth saying. That there are no codes to be had is no reason
     /// to do without sealed packets.
-    pub(super) fn open(&mut self, folder: &Path) -> Vec<Line> {
+    fn open(&mut self, folder: &Path) -> Vec<Line> {
         // Before the files are read: what changes from now on is told.
         let (watch, mut lines) = match FolderWatch::new(folder) {
             Ok(watch) => (Some(watch), Vec::new()),

@@ -97,6 +97,7 @@ pub(super) fn may_not_enter_homes(settings: &Settings, doors: &[Door]) -> bool {
 }
 
 fn needs(settings: &Settings, doors: &[Door]) -> Needs {
+    let acts = !settings.shadow;
     let with_commands = |door: &&Door| {
         let action = &door.action;
         action.v4.is_some() || action.v6.is_some() || !action.hooks.is_empty()
@@ -121,10 +122,11 @@ fn needs(settings: &Settings, doors: &[Door]) -> Needs {
     let once = settings.on_exit.is_some() || !settings.hooks.is_empty();
     Needs {
         keys: sealed,
-        commands: once || doors_with_commands.clone().next().is_some(),
-        commands_as_daemon: once || doors_with_commands.any(|door| door.action.user.is_none()),
+        commands: acts && (once || doors_with_commands.clone().next().is_some()),
+        commands_as_daemon: acts
+            && (once || doors_with_commands.any(|door| door.action.user.is_none())),
         files,
-        gate: doors.iter().any(|door| door.action.native.is_some()),
+        gate: acts && doors.iter().any(|door| door.action.native.is_some()),
     }
 }
 

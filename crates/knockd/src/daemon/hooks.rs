@@ -236,7 +236,7 @@ impl Daemon {
     /// Lets the hook for `event`, which `door` is about if it is still there, wait.
     pub(super) fn hook(&mut self, event: &Event, door: Option<&Door>) {
         let texts = door.map_or(&self.settings.hooks, |door| &door.action.hooks);
-        if texts.is_empty() {
+        if texts.is_empty() || self.settings.shadow {
             return;
         }
         let line = self.hooks.event(event, door, texts, listen::now());

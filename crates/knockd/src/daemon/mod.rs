@@ -22,6 +22,7 @@ mod scribe;
 mod sealed;
 mod serve;
 mod settings;
+mod shadow;
 mod status;
 mod words;
 

@@ -34,10 +34,21 @@ enum Why {
     Empty,
 }
 
+/// Where a line is struck off that was used.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub(super) enum Striking {
+    /// In the file.
+    #[default]
+    OnDisk,
+    /// Nowhere: another daemon may do so.
+    InMemory,
+}
+
 /// The one-time doors of a configuration, and their current sequences.
 #[derive(Debug, Default)]
 pub(super) struct OneTimeDoors {
     doors: BTreeMap<DoorId, File>,
+    striking: Striking,
 }
 
 #[derive(Debug)]
@@ -55,8 +66,12 @@ impl OneTimeDoors {
     ///
     /// # Errors
     /// If a file cannot be read and written, or has no sequence left.
-    pub(super) fn open(doors: &Arc<[Door]>, folder: &Path) -> Result<(Self, Vec<Line>), Failure> {
-        let (opened, lines) = Self::reopen(doors, folder)?;
+    pub(super) fn open(
+        doors: &Arc<[Door]>,
+        folder: &Path,
+        striking: Striking,
+    ) -> Result<(Self, Vec<Line>), Failure> {
+        let (opened, lines) = Self::reopen(doors, folder, striking)?;
         match opened.doors.values().find(|file| file.current.is_none()) {
             Some(file) => Err(Failure {
                 door: file.name.clone(),
@@ -69,8 +84,15 @@ impl OneTimeDoors {
 
     /// As [`OneTimeDoors::open`], but a file without a sequence only shuts its door: it may well
     /// be that the last line was used, and that must not stand in the way of a reload.
-    pub(super) fn reopen(doors: &Arc<[Door]>, folder: &Path) -> Result<(Self, Vec<Line>), Failure> {
-        let mut opened = Self::default();
+    pub(super) fn reopen(
+        doors: &Arc<[Door]>,
+        folder: &Path,
+        striking: Striking,
+    ) -> Result<(Self, Vec<Line>), Failure> {
+        let mut opened = Self {
+            striking,
+            ..Self::default()
+        };
         let mut lines = Vec::new();
         for (id, door) in (0..=u16::MAX).zip(doors.iter()) {
             let SequenceSource::OneTime(path) = &door.trigger.source else {
@@ -82,7 +104,7 @@ impl OneTimeDoors {
                 path: folder.join(path),
                 current: None,
             };
-            let read = open_file(&file.path).and_then(|mut file| read_all(&mut file));
+            let read = open_file(&file.path, striking).and_then(|mut file| read_all(&mut file));
             let bytes = read.map_err(|error| Failure {
                 door: file.name.clone(),
                 path: file.path.clone(),
@@ -116,7 +138,10 @@ impl OneTimeDoors {
         let id = *id;
         let spent = file.current.take();
         let struck = spent.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
-        let next = struck.and_then(|spent| strike(&file.path, &spent));
+        let next = struck.and_then(|spent| match self.striking {
+            Striking::OnDisk => strike(&file.path, &spent),
+            Striking::InMemory => follow(&file.path, &spent),
+        });
         Some(match next {
             Ok(next) => {
                 let mut lines = Vec::new();
@@ -167,9 +192,9 @@ pub(super) struct Spent {
 /// Strikes off the first line that is not spent and has the sequence `spent`, durably, and gives
 /// the first sequence after that.
 fn strike(path: &Path, spent: &Sequence) -> io::Result<Option<Sequence>> {
-    let mut file = open_file(path)?;
+    let mut file = open_file(path, Striking::OnDisk)?;
     let bytes = read_all(&mut file)?;
-    let offset = find(&bytes, spent).ok_or_else(|| {
+    let (offset, _) = find(&bytes, spent).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::NotFound,
             "the line that was used is no longer there",
@@ -181,8 +206,18 @@ fn strike(path: &Path, spent: &Sequence) -> io::Result<Option<Sequence>> {
     Ok(one_time::parse(&bytes).current.map(|line| line.sequence))
 }
 
-fn open_file(path: &Path) -> io::Result<fs::File> {
-    OpenOptions::new().read(true).write(true).open(path)
+/// The first sequence after the line that has the sequence `spent`; if there is none such, another
+/// daemon has struck it off, and the first one is in force.
+fn follow(path: &Path, spent: &Sequence) -> io::Result<Option<Sequence>> {
+    let bytes = read_all(&mut open_file(path, Striking::InMemory)?)?;
+    let rest = find(&bytes, spent).map(|(_, rest)| rest);
+    let read = one_time::parse(&rest.unwrap_or(bytes));
+    Ok(read.current.map(|line| line.sequence))
+}
+
+fn open_file(path: &Path, striking: Striking) -> io::Result<fs::File> {
+    let write = striking == Striking::OnDisk;
+    OpenOptions::new().read(true).write(write).open(path)
 }
 
 /// The whole file, of which there is a bound.
@@ -204,16 +239,16 @@ fn no_more(door: &str) -> Line {
     Line::new(Level::Warning, "one-time", text)
 }
 
-/// Where the first usable line with this sequence begins. Lines before it may have been added
-/// since; they stay.
-fn find(bytes: &[u8], spent: &Sequence) -> Option<usize> {
+/// Where the first usable line with this sequence begins, and the bytes with all up to it struck off.
+/// Lines before it may have been added since; they stay.
+fn find(bytes: &[u8], spent: &Sequence) -> Option<(usize, Vec<u8>)> {
     let mut rest = bytes.to_vec();
     loop {
         let line = one_time::parse(&rest).current?;
-        if line.sequence == *spent {
-            return Some(line.offset);
-        }
         *rest.get_mut(line.offset)? = b'#';
+        if line.sequence == *spent {
+            return Some((line.offset, rest));
+        }
     }
 }
 
@@ -254,7 +289,7 @@ mod tests {
     }
 
     fn open(doors: &Arc<[Door]>) -> Result<(OneTimeDoors, Vec<Line>), Failure> {
-        OneTimeDoors::open(doors, Path::new("/nonexistent"))
+        OneTimeDoors::open(doors, Path::new("/nonexistent"), Striking::OnDisk)
     }
 
     fn text(sequence: &Option<Sequence>) -> Option<String> {
@@ -348,7 +383,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lines");
         fs::write(&path, "#7000\n").unwrap();
-        let (opened, lines) = OneTimeDoors::reopen(&doors(&path), folder.path()).unwrap();
+        let (opened, lines) =
+            OneTimeDoors::reopen(&doors(&path), folder.path(), Striking::OnDisk).unwrap();
         assert_eq!(opened.sequences(), [(DoorId(0), None)]);
         assert!(lines[0].message(None).starts_with("no more sequences left"));
     }
@@ -358,7 +394,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("lines"), "7000\n7100\n").unwrap();
         let doors = doors(Path::new("lines"));
-        let (mut opened, _) = OneTimeDoors::open(&doors, folder.path()).unwrap();
+        let (mut opened, _) = OneTimeDoors::open(&doors, folder.path(), Striking::OnDisk).unwrap();
         assert!(opened.spend(&doors[0]).unwrap().is_struck);
         let text = fs::read_to_string(folder.path().join("lines")).unwrap();
         assert_eq!(text, "#000\n7100\n");
@@ -370,5 +406,26 @@ mod tests {
         let program = std::env::current_exe().unwrap();
         let failure = open(&doors(&program)).unwrap_err().to_string();
         assert!(failure.ends_with(": Text file busy"), "{failure}");
+    }
+
+    #[test]
+    fn a_shadow_goes_through_the_lines_and_strikes_none_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        let lines = "7000\n7100\n7200\n7300\n";
+        fs::write(&path, lines).unwrap();
+        let doors = doors(&path);
+        let (mut opened, _) =
+            OneTimeDoors::open(&doors, folder.path(), Striking::InMemory).unwrap();
+        for next in ["7100", "7200"] {
+            let spent = opened.spend(&doors[0]).unwrap();
+            assert_eq!(text(&spent.next).as_deref(), Some(next));
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), lines);
+        // The other daemon has struck off the line that was knocked.
+        fs::write(&path, "#000\n#100\n#200\n7300\n").unwrap();
+        let spent = opened.spend(&doors[0]).unwrap();
+        assert_eq!(text(&spent.next).as_deref(), Some("7300"));
+        assert_eq!(opened.spend(&doors[0]).unwrap().next, None);
     }
 }

@@ -51,10 +51,11 @@ impl Daemon {
     fn adopt(&mut self, loaded: Loaded) -> Result<Vec<String>, String> {
         let settings = self.settings.with(&loaded.config);
         let known = audit::known(&loaded.bytes, &loaded.config);
+        let doubt = self.doubt_shadow(loaded.config.options.shadow);
         let doors: Arc<[Door]> = loaded.config.doors.into();
-        let (one_time, lines) = OneTimeDoors::reopen(&doors, &settings.folder)
+        let (one_time, lines) = OneTimeDoors::reopen(&doors, &settings.folder, settings.striking())
             .map_err(|failure| format!("error: {failure}"))?;
-        let plan = Plan::of(&doors).silent_at(&settings.silent_ports);
+        let plan = settings.plan(&doors);
         self.reload_gate(plan, &settings.standing)
             .map_err(|failure| format!("error: the gate cannot be put up: {failure}"))?;
         self.reload_sealed(&settings, &doors)
@@ -71,8 +72,8 @@ impl Daemon {
             self.scribe.note(Level::Warning, "reload", text);
         }
         lines.into_iter().for_each(|line| self.log(line));
-        let doubt = self.control.doubt(&self.settings);
-        doubt.into_iter().for_each(|line| self.log(line));
+        let doubts = doubt.into_iter().chain(self.control.doubt(&self.settings));
+        doubts.for_each(|line| self.log(line));
         if let Err(failure) = self.lock_pidfile() {
             let text = format!("{failure}");
             self.scribe.note(Level::Warning, "pidfile", text);

@@ -155,6 +155,9 @@ impl Daemon {
 
     /// The gate comes first: whoever has knocked connects at once.
     fn handle_opened(&mut self, door: &DoorRef, source: IpAddr, now: Timestamp) {
+        if self.settings.shadow {
+            return self.would_open(door, source, None, now);
+        }
         let gatekeeper = self.gatekeeper.as_mut().filter(|_| self.ending.is_none());
         let opened = gatekeeper.and_then(|gate| gate.handle_opening(door, source, None, now));
         let opened = opened.map(|opened| opened.line);
@@ -180,6 +183,11 @@ impl Daemon {
         why: &Why<'_>,
         now: Timestamp,
     ) {
+        if self.settings.shadow {
+            let text = format!("would close {}", closing.door);
+            let line = Line::of_source(source, &door.name, "shadow", &text);
+            return self.keeper.tell(line, now);
+        }
         let mut count = self.keeper.take_back(&closing.door, source, why, now);
         if let Some(gatekeeper) = &mut self.gatekeeper {
             let taken = gatekeeper.take_back(closing, source, now);

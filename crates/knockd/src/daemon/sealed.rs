@@ -48,7 +48,8 @@ pub(super) struct Sealed {
     people: People,
     marks: Marks,
     cookies: CookieKey,
-    answers: Answers,
+    /// Nothing for a shadow, which answers nobody.
+    answers: Option<Answers>,
     pub(super) paper: Paper,
     granted: VecDeque<(KeyId, UnixMillis, IpAddr)>,
     counts: Counts,
@@ -127,12 +128,14 @@ impl Sealed {
             return Ok(None);
         }
         let folder = &settings.state_dir;
-        let (store, new) = Store::load_or_make(folder).map_err(Failure::Store)?;
-        let marks = Marks::open(folder, settings.spa_window, now_millis());
-        let (marks, lost) = marks.map_err(|error| Failure::Marks(folder.clone(), error))?;
+        let Some((store, new)) = keys(settings).map_err(Failure::Store)? else {
+            return Ok(None);
+        };
+        let (marks, lost) = marks(settings)?;
         let answers = match reserve.take() {
-            Some(answers) => answers,
-            None => Answers::open().map_err(Failure::Answers)?,
+            _ if settings.shadow => None,
+            Some(answers) => Some(answers),
+            None => Some(Answers::open().map_err(Failure::Answers)?),
         };
         let (people, mut lines) = People::new(doors, settings.revoked_keys.as_deref());
         if new {
@@ -144,7 +147,7 @@ impl Sealed {
             lines.push(Line::new(Level::Warning, "keys", text));
         }
         let mut paper = Paper::default();
-        let lines_of_codes = paper.open(folder);
+        let lines_of_codes = paper.open_for(settings);
         let sealed = Self {
             folder: folder.clone(),
             servers: store.servers(),
@@ -170,19 +173,20 @@ impl Sealed {
         doors: &[Door],
     ) -> Result<Vec<Line>, Failure> {
         let folder = &settings.state_dir;
-        let (store, _) = Store::load_or_make(folder).map_err(Failure::Store)?;
+        let store = keys(settings).map_err(Failure::Store)?;
         if *folder != self.folder {
-            let marks = Marks::open(folder, settings.spa_window, now_millis());
-            (self.marks, _) = marks.map_err(|error| Failure::Marks(folder.clone(), error))?;
+            (self.marks, _) = marks(settings)?;
             self.folder.clone_from(folder);
         }
         self.marks.set_tolerance(settings.spa_window);
-        (self.store, self.servers) = (store.clone(), store.servers());
+        if let Some((store, _)) = store {
+            (self.store, self.servers) = (store.clone(), store.servers());
+        }
         let (people, mut lines) = People::new(doors, settings.revoked_keys.as_deref());
         self.people = people;
         self.cookies = CookieKey::generate(&mut SystemRng);
         lines.push(self.hello());
-        lines.extend(self.paper.open(folder));
+        lines.extend(self.paper.open_for(settings));
         Ok(lines)
     }
 
@@ -309,15 +313,39 @@ impl Sealed {
             outcome,
         };
         let now = listen::now();
-        if !self.answers.may_send(knock.source, &reply.outcome, now) {
+        let Some(answers) = &mut self.answers else {
+            return;
+        };
+        if !answers.may_send(knock.source, &reply.outcome, now) {
             self.counts.unanswered = self.counts.unanswered.saturating_add(1);
             return;
         }
         let datagram = reply.seal(knock.unsealed.channel(), &mut SystemRng);
-        if self.answers.send(knock, &datagram).is_err() {
+        if answers.send(knock, &datagram).is_err() {
             self.counts.unanswered = self.counts.unanswered.saturating_add(1);
         }
     }
+}
+
+/// The keys of the site, new ones if there are none, and whether they are new. A shadow makes none.
+fn keys(settings: &Settings) -> Result<Option<(Store, bool)>, StoreError> {
+    let folder = &settings.state_dir;
+    if settings.shadow {
+        return Ok(Store::load(folder)?.map(|store| (store, false)));
+    }
+    Store::load_or_make(folder).map(Some)
+}
+
+/// What was accepted before, and whether some of that is lost. A shadow only looks at it.
+fn marks(settings: &Settings) -> Result<(Marks, bool), Failure> {
+    let open = if settings.shadow {
+        Marks::look
+    } else {
+        Marks::open
+    };
+    let folder = &settings.state_dir;
+    let marks = open(folder, settings.spa_window, now_millis());
+    marks.map_err(|error| Failure::Marks(folder.clone(), error))
 }
 
 /// What is known of a request besides itself, and the place of its door.
@@ -398,6 +426,10 @@ impl Daemon {
         now: Timestamp,
     ) -> Came {
         let mut came = Came::default();
+        if self.settings.shadow {
+            self.would_open(door, source, opener.who, now);
+            return came;
+        }
         if let Some(gatekeeper) = &mut self.gatekeeper
             && let Some(opened) = gatekeeper.handle_opening(door, source, opener.who, now)
         {

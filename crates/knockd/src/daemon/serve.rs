@@ -34,10 +34,9 @@ use super::runner::{Runner, Task};
 use super::scribe::Scribe;
 use super::sealed::Sealed;
 use super::settings::Settings;
-use super::{Failure, status};
+use super::{Failure, shadow, status};
 use crate::audit::Digest;
 use crate::events::{Happened, Kind, Memory, RunId};
-use crate::gate::Plan;
 use crate::journal::Owed;
 use crate::keeper::{Action, End, Generations, JobId, Keeper, Limits, Record};
 use crate::listen::{self, DefaultInterface, PacketSide, Setup};
@@ -119,10 +118,10 @@ impl Daemon {
     ) -> Result<Self, Failure> {
         let signals = signals().map_err(|error| Failure::System("receive signals", error))?;
         let doors: Arc<[Door]> = config.doors.into();
-        let (one_time, lines) = OneTimeDoors::open(&doors, &settings.folder)?;
+        let (one_time, lines) = OneTimeDoors::open(&doors, &settings.folder, settings.striking())?;
         let doors = Generations::new(doors);
         let chosen = Chosen::new(&settings)?;
-        let mut reserve = Answers::open().ok();
+        let mut reserve = (!settings.shadow).then(|| Answers::open().ok()).flatten();
         let (sealed, lines_of_keys) = Sealed::open(&settings, doors.now(), &mut reserve)?.unzip();
         let runner = Runner::new().map_err(|error| Failure::System("open /dev/null", error))?;
         // Nobody else of this pidfile runs from here on.
@@ -212,7 +211,7 @@ impl Daemon {
         let now = listen::now();
         self.keeper.recover(owed, now);
         let standing = self.settings.standing.clone();
-        let plan = Plan::of(&doors).silent_at(&self.settings.silent_ports);
+        let plan = self.settings.plan(&doors);
         if let Some((gatekeeper, lines)) = Gatekeeper::start(plan, standing, now)? {
             self.gatekeeper = Some(gatekeeper);
             self.taken_up.extend(lines);
@@ -455,6 +454,14 @@ impl Daemon {
         self.log(line.means(Happened::new(Kind::Start)));
         let lines = self.audit.first(self.doors.now());
         lines.into_iter().for_each(|line| self.log(line));
+        if self.settings.shadow {
+            self.scribe.note(Level::Warning, "shadow", shadow::TEXT);
+            let mut doors = self.doors.now().iter();
+            if self.sealed.is_none() && doors.any(|door| door.spa.is_some()) {
+                let text = "shadow: sealed packets are not looked at: this site has no keys yet";
+                self.scribe.note(Level::Warning, "shadow", text);
+            }
+        }
         for (level, text) in std::mem::take(&mut self.doubts) {
             self.scribe.note(level, "sandbox", text);
         }
@@ -468,6 +475,10 @@ impl Daemon {
         let counters = self.side.counters();
         let doors = self.doors.now().len();
         let layers = self.side.layers();
+        if self.settings.shadow {
+            let text = format!("status: {}", shadow::TEXT);
+            self.scribe.note(Level::Info, "status", text);
+        }
         for line in status::lines(
             doors,
             &self.keeper,

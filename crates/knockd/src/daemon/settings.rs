@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use knock_core::config::{Config, JournalPlace, LogLevel, OnStop, Sandbox};
-use knock_core::door::Hooks;
+use knock_core::door::{Door, Hooks};
 
+use super::one_time::Striking;
 use super::operator;
 use crate::cli::{Cli, DEFAULT_PIDFILE};
-use crate::gate::Standing;
+use crate::gate::{Plan, Standing};
 use crate::listen::{DefaultInterface, default_interface};
 use crate::log::{Console, LogSetup};
 
@@ -43,6 +44,8 @@ pub(super) struct Settings {
     pub(super) control: Option<PathBuf>,
     pub(super) control_is_asked_for: bool,
     pub(super) audit_file: Option<PathBuf>,
+    /// Whether it acts on nothing.
+    pub(super) shadow: bool,
     /// The hooks of doors that are not there any more.
     pub(super) hooks: Hooks,
     pub(super) on_start: Option<String>,
@@ -62,6 +65,15 @@ pub(super) struct Interfaces {
 impl Settings {
     /// What `cli` and `config` say, in the background or not, started in `folder`.
     pub(super) fn new(cli: Cli, background: bool, folder: PathBuf, config: &Config) -> Self {
+        let settings = Self::all(cli, background, folder, config);
+        if config.options.shadow {
+            settings.in_shadow()
+        } else {
+            settings
+        }
+    }
+
+    fn all(cli: Cli, background: bool, folder: PathBuf, config: &Config) -> Self {
         let options = &config.options;
         let pidfile = options.pidfile.as_ref().map(PathBuf::from);
         let pidfile = pidfile.or_else(|| cli.pidfile.clone());
@@ -85,6 +97,7 @@ impl Settings {
             journal: options.journal.clone(),
             control,
             control_is_asked_for,
+            shadow: false,
             audit_file: options.audit_file.as_ref().map(PathBuf::from),
             hooks: options.hooks.clone(),
             on_start: options.on_start.as_ref().map(ToString::to_string),
@@ -95,14 +108,44 @@ impl Settings {
         }
     }
 
-    /// The same with another configuration.
+    /// These, for a daemon that acts on nothing: without all that it would write, run or hold. A control
+    /// socket it has only where one is asked for.
+    fn in_shadow(mut self) -> Self {
+        self.shadow = true;
+        self.pidfile = None;
+        self.journal = JournalPlace::Off;
+        self.audit_file = None;
+        self.hooks = Hooks::default();
+        (self.on_start, self.on_exit) = (None, None);
+        self.silent_ports = Vec::new();
+        self.control = self.control.filter(|_| self.control_is_asked_for);
+        self
+    }
+
+    /// The same with another configuration. What is a shadow stays one.
     pub(super) fn with(&self, config: &Config) -> Self {
-        Self::new(
-            self.cli.clone(),
-            self.background,
-            self.folder.clone(),
-            config,
-        )
+        let (cli, folder) = (self.cli.clone(), self.folder.clone());
+        let settings = Self::all(cli, self.background, folder, config);
+        if self.shadow {
+            settings.in_shadow()
+        } else {
+            settings
+        }
+    }
+
+    /// What becomes of one-time sequences that were used.
+    pub(super) fn striking(&self) -> Striking {
+        if self.shadow {
+            Striking::InMemory
+        } else {
+            Striking::OnDisk
+        }
+    }
+
+    /// What is guarded where these are the doors.
+    pub(super) fn plan(&self, doors: &[Door]) -> Plan {
+        let doors = if self.shadow { &[] } else { doors };
+        Plan::of(doors).silent_at(&self.silent_ports)
     }
 }
 

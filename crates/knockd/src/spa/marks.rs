@@ -39,7 +39,8 @@ pub const AT_ONCE: usize = 32;
 pub struct Marks {
     pub(crate) window: Window,
     folder: PathBuf,
-    file: File,
+    /// `None` if nothing is to be written.
+    file: Option<File>,
     records: usize,
     /// For so many records there is room in the file.
     room: usize,
@@ -55,32 +56,33 @@ impl Marks {
     /// # Errors
     /// If the file cannot be read or written, or others can write it.
     pub fn open(folder: &Path, tolerance: Duration, now: UnixMillis) -> io::Result<(Self, bool)> {
-        let path = folder.join(FILE);
-        let most = u64::try_from((MAX_KEYS + SPARE + 2) * RECORD * 2).unwrap_or(u64::MAX);
-        let mut bytes = Vec::new();
-        let is_there = match fs::symlink_metadata(&path) {
-            Ok(metadata) => {
-                trust(metadata.is_file(), metadata.uid(), metadata.mode())?;
-                File::open(&path)?.take(most).read_to_end(&mut bytes)?;
-                true
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error),
-        };
-        let read = read(&bytes);
-        let lost = is_there && read.is_none();
-        let window = match read {
-            Some((floor, marks)) => Window::restore(tolerance, floor, marks),
-            None => Window::new(tolerance, now),
-        };
+        let (window, lost) = restore(folder, tolerance, now)?;
         let (file, records) = write(folder, &window)?;
         let marks = Self {
             floor: window.floor(),
             window,
             folder: folder.to_path_buf(),
-            file,
+            file: Some(file),
             records,
             room: records + SPARE,
+            broken: false,
+        };
+        Ok((marks, lost))
+    }
+
+    /// The same, but nothing is ever written: what is accepted is remembered by this alone.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or others can write it.
+    pub fn look(folder: &Path, tolerance: Duration, now: UnixMillis) -> io::Result<(Self, bool)> {
+        let (window, lost) = restore(folder, tolerance, now)?;
+        let marks = Self {
+            floor: window.floor(),
+            window,
+            folder: folder.to_path_buf(),
+            file: None,
+            records: 0,
+            room: 0,
             broken: false,
         };
         Ok((marks, lost))
@@ -98,10 +100,14 @@ impl Marks {
     }
 
     fn put_together(&mut self, marks: &[Mark]) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
         let end = self.records + marks.len();
         if end > self.room || self.broken || self.window.floor() != self.floor {
             self.broken = true;
-            (self.file, self.records) = write(&self.folder, &self.window)?;
+            let (file, records) = write(&self.folder, &self.window)?;
+            (self.file, self.records) = (Some(file), records);
             self.room = self.records + SPARE;
             self.floor = self.window.floor();
             self.broken = false;
@@ -112,8 +118,8 @@ impl Marks {
             .flat_map(|(place, mark)| record(MARK, place, *mark))
             .collect();
         let at = u64::try_from(self.records * RECORD).unwrap_or(u64::MAX);
-        let written = self.file.write_all_at(&bytes, at);
-        let written = written.and_then(|()| self.file.sync_data());
+        let written = file.write_all_at(&bytes, at);
+        let written = written.and_then(|()| file.sync_data());
         self.records = end;
         self.broken = written.is_err();
         written
@@ -126,6 +132,29 @@ impl Marks {
             self.window = Window::restore(tolerance, self.window.floor(), marks);
         }
     }
+}
+
+/// What was accepted before, in `folder`; whether some that was there could not be read.
+fn restore(folder: &Path, tolerance: Duration, now: UnixMillis) -> io::Result<(Window, bool)> {
+    let path = folder.join(FILE);
+    let most = u64::try_from((MAX_KEYS + SPARE + 2) * RECORD * 2).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    let is_there = match fs::symlink_metadata(&path) {
+        Ok(metadata) => {
+            trust(metadata.is_file(), metadata.uid(), metadata.mode())?;
+            File::open(&path)?.take(most).read_to_end(&mut bytes)?;
+            true
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    let read = read(&bytes);
+    let lost = is_there && read.is_none();
+    let window = match read {
+        Some((floor, marks)) => Window::restore(tolerance, floor, marks),
+        None => Window::new(tolerance, now),
+    };
+    Ok((window, lost))
 }
 
 /// Whoever could write to the file could have a request accepted again.

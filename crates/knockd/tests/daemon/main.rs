@@ -11,6 +11,7 @@ mod hooks;
 mod inject;
 mod listener;
 mod notify;
+mod shadow;
 mod site;
 
 use std::error::Error;
@@ -34,14 +35,18 @@ fn main() -> ExitCode {
         hooks::CASES,
         listener::CASES,
         notify::CASES,
+        shadow::CASES,
     ]
     .concat();
     #[cfg(target_arch = "x86_64")]
     cases.extend(escapes::CASES);
-    let trials = cases.into_iter().map(|(name, case)| {
+    let trial = |(name, case): Case| {
         Trial::test(name, move || {
             case().map_err(|error| Failed::from(error.to_string()))
         })
-    });
+    };
+    let beside = shadow::BESIDE.iter().copied().map(trial);
+    let beside = beside.map(|trial| trial.with_ignored_flag(!shadow::can_run_beside()));
+    let trials = cases.into_iter().map(trial).chain(beside);
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
