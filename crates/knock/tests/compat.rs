@@ -51,7 +51,8 @@ fn sources(prefix: &str) -> &'static [&'static str] {
         "log" => &["crates/knockd/src/log"],
         "listen" => &["crates/knockd/src/listen", "crates/knockd/tests/listen"],
         "control" => &["crates/knockd/src/control", "crates/knockd/tests/control"],
-        "daemon" => &["crates/knockd/tests/daemon"],
+        "audit" => &["crates/knockd/src/audit", "crates/knockd/tests/audit"],
+        "daemon" => &["crates/knockd/src/daemon", "crates/knockd/tests/daemon"],
         "keeper" => &["crates/knockd/src/keeper"],
         "gate" => &["crates/knockd/src/gate", "crates/knockd/tests/gate"],
         "journal" => &[
