@@ -117,8 +117,12 @@ impl Report {
     fn opened(&mut self, event: &Event) {
         let key = key(event);
         if let Some(access) = self.open.get_mut(&key) {
+            // Each opening by commands is a grant of its own; without a journal their numbers begin anew
+            // with each daemon.
+            let is_new =
+                event.kind == Kind::Open && matches!(event.grant, Some(Grant::Commands(_)));
             let still = access.until.is_none_or(|until| until >= event.time);
-            if still {
+            if still && !is_new {
                 access.until = access.until.max(event.until);
                 access.who = access.who.take().or_else(|| event.who.clone());
                 return;

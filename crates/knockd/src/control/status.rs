@@ -27,6 +27,9 @@ pub struct Status {
     pub config: PathBuf,
     /// What is logged.
     pub log_level: LogLevel,
+    /// Whether it acts on nothing (`shadow`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
     /// The process that answers.
     pub keeper: Keeper,
     /// The process that sees packets; absent while none runs.

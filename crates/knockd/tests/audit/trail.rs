@@ -22,6 +22,11 @@ pub(crate) const CASES: &[Case] = &[
     ("a_removed_line_is_found_with_its_place", removed),
     ("a_report_names_who_could_reach_a_port", report),
     ("without_audit_file_there_is_none", none),
+    (
+        "what_an_operator_does_is_in_the_trail_with_the_user",
+        operator,
+    ),
+    ("the_trail_has_the_events_that_programs_are_told", agreement),
 ];
 
 const DOORS: &str = "[ssh]\nsequence = 7000:udp\nopen = tcp/22\nopen_for = 1s\n\
@@ -34,7 +39,7 @@ fn site(doors: &str) -> Outcome<Site> {
     let here = here.trim_end_matches('/');
     let options = format!(
         "[options]\ninterface = lo\nstate_dir = {here}/state\njournal = {here}/journal\n\
-         audit_file = {here}/logs/audit\n"
+         audit_file = {here}/logs/audit\ncontrol_socket = {here}/control.sock\n"
     );
     fs::create_dir(site.path("logs"))?;
     site.write("knockd.conf", &(options + doors))?;
@@ -358,5 +363,89 @@ fn none() -> Outcome {
         code == Some(1) && text.contains("there is no `audit_file`"),
         "{text}"
     );
+    Ok(())
+}
+
+/// Another command of `knockctl`, which must do what it is told.
+fn ask(site: &Site, args: &[&str]) -> Outcome<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_knockctl"));
+    command
+        .args(args)
+        .args(["-c", "knockd.conf"])
+        .current_dir(site.path(""));
+    let output = site.output(&mut command)?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn operator() -> Outcome {
+    let doors = DOORS.replace(
+        "open = tcp/22",
+        "open = tcp/22\non_open = echo $KNOCK_WHO > who",
+    );
+    let site = site(&doors)?;
+    let process = site.start(&[])?;
+    ask(&site, &["open", "ssh", "192.0.2.9", "--for", "1m"])?;
+    ask(&site, &["close", "ssh"])?;
+    let who = Some(knockd::events::Who::Operator(0));
+    for kind in [Kind::Open, Kind::Close, Kind::Operator] {
+        await_event(&site, kind, "ssh")?;
+        let events = events(&site)?;
+        let event = events.iter().find(|event| event.kind == kind);
+        assert_eq!(event.ok_or("no event")?.who, who, "{kind:?}");
+    }
+    eventually("the hook", || site.read("who") == "operator uid 0\n")?;
+    stop(process)?;
+    let (_, text) = knockctl(&site, &["report", "--who", "uid 0"])?;
+    assert!(
+        text.contains("closed (operator)") && text.contains("to 192.0.2.9"),
+        "{text}"
+    );
+    Ok(())
+}
+
+/// Which door is knocked at next: no order is better than another.
+fn doors(count: usize) -> impl Iterator<Item = u16> {
+    let mut state = 0x2545_f491_u32;
+    std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        [7000, 7100, 7100, 7200][usize::try_from(state >> 30).unwrap_or(0)]
+    })
+    .take(count)
+}
+
+fn agreement() -> Outcome {
+    let site = site(&(DOORS.to_owned() + "[close]\nsequence = 7200:udp\nclose = ssh\n"))?;
+    let process = site.start(&[])?;
+    for (count, port) in (1..).zip(doors(400)) {
+        site.knock(&[port])?;
+        eventually("an opening", || {
+            site.read("log").matches("OPEN SESAME").count() == count
+        })?;
+    }
+    eventually("all is closed", || {
+        let open =
+            |kind| events(&site).map_or(0, |all| all.iter().filter(|e| e.kind == kind).count());
+        open(Kind::Open) == open(Kind::Close)
+    })?;
+    let told = ask(&site, &["events", "--json"])?;
+    let told: Vec<Event> = told
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let belongs = |event: &&Event| match event.kind {
+        Kind::Knocked => event.door.as_deref() == Some("close"),
+        Kind::Gate => event.reason.is_some(),
+        kind => ![Kind::Step, Kind::Listener, Kind::Interface].contains(&kind),
+    };
+    let told: Vec<_> = told.iter().filter(belongs).cloned().collect();
+    assert!(told.len() > 500, "{}", told.len());
+    assert_eq!(events(&site)?, told);
+    stop(process)?;
+    verified(&site)?;
     Ok(())
 }

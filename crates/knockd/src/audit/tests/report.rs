@@ -109,3 +109,19 @@ fn a_report_of_a_port_leaves_out_what_commands_open_and_says_so() {
     assert!(is_in("8005", "tcp/8000-8010") && !is_in("8011", "tcp/8000-8010"));
     assert!(!is_in("22", "icmp") && is_in("TCP/22", "tcp/22"));
 }
+
+#[test]
+fn grants_of_commands_whose_numbers_begin_anew_are_several() {
+    let open = |seconds| {
+        let mut open = event(Kind::Open, seconds, "");
+        (open.grant, open.until) = (Some(Grant::Commands(0)), None);
+        open
+    };
+    let report = report(&[open(0), open(10)]);
+    let begins: Vec<_> = report
+        .accesses(&filter(0, 99))
+        .iter()
+        .map(|a| a.from)
+        .collect();
+    assert_eq!(begins, [at(0), at(10)]);
+}

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
+use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::super::gate::finish;
+use super::super::{gate::finish, time};
 use super::Trail;
 use crate::audit::{Access, Break, End, Filter, PortFilter, Report, Verifier, word};
 use crate::events::Event;
@@ -43,7 +44,7 @@ pub(super) struct Options {
 /// A point in time, as people write it.
 #[derive(Copy, Clone, Debug)]
 enum When {
-    Ago(SignedDuration),
+    Ago(Duration),
     Day(Date),
     At(DateTime),
     Exactly(Timestamp),
@@ -167,18 +168,13 @@ impl FromStr for When {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let days = |unit: char, days: u32| {
+            let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+            Some(Duration::from_secs(86_400).saturating_mul(number.saturating_mul(days)))
+        };
         let ago = || {
-            let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-            let seconds = match unit {
-                "s" => 1,
-                "m" => 60,
-                "h" => 3_600,
-                "d" => 86_400,
-                "w" => 7 * 86_400,
-                _ => return None,
-            };
-            let number: i64 = number.parse::<u32>().ok()?.into();
-            Some(Self::Ago(SignedDuration::from_secs(number * seconds)))
+            let days = days('d', 1).or_else(|| days('w', 7));
+            days.or_else(|| time::parse(text).ok()).map(Self::Ago)
         };
         let is_day = text.len() == "2026-11-24".len();
         let day = || is_day.then(|| text.parse().ok()).flatten().map(Self::Day);

@@ -59,8 +59,13 @@ fn head(status: &Status) -> String {
         LogLevel::Debug => ", log level debug",
         LogLevel::Info => "",
     };
+    let shadow = if status.shadow {
+        "shadow: it acts on nothing, and logs what it would open\n"
+    } else {
+        ""
+    };
     format!(
-        "knockd {} runs since {since} ({up}){level}\nconfiguration {}\nrun {}, {} events\n",
+        "knockd {} runs since {since} ({up}){level}\n{shadow}configuration {}\nrun {}, {} events\n",
         status.program,
         status.config.display(),
         status.run.as_str(),

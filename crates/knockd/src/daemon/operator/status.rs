@@ -42,6 +42,7 @@ impl Daemon {
             last_event: self.events.last(),
             config: self.settings.cli.config.clone(),
             log_level,
+            shadow: self.settings.shadow,
             keeper: self.keeper_process(),
             listener: self.side.listener().map(|pid| Listener {
                 pid,
