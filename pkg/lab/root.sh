@@ -12,7 +12,7 @@ if [ -z "$(find "${folder}/root/.made" -newer "$0" 2>/dev/null)" ]; then
 	rm -rf "${folder}/root"
 	exclude() { printf -- '--dpkgopt=path-exclude=/usr/share/%s/*' "$1"; }
 	mmdebstrap --quiet --variant=apt "$(exclude doc)" "$(exclude locale)" "$(exclude man)" \
-		--include=systemd,dbus,iproute2,iptables,nftables,netcat-openbsd,logrotate,libpcap0.8,procps \
+		--include=systemd,dbus,iproute2,iptables,nftables,netcat-openbsd,logrotate,libpcap0.8,procps,rpm \
 		"${codename}" "${folder}/root"
 	touch "${folder}/root/.made"
 fi
