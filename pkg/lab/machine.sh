@@ -1,7 +1,8 @@
+# shellcheck shell=sh
+#
 # A throw-away machine: a copy of a root file system that is in memory alone, in namespaces of its own,
 # started by the systemd in it or by nobody. To be sourced by a script with `set -eu`, as root, which
 # calls `machine_gone` when it ends, however that is (`trap … EXIT`, `trap 'exit 1' INT TERM`).
-# shellcheck shell=sh
 
 machine_pid=
 machine_parent=

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::jobs::packages::Part;
 use crate::run::Outcome;
 
 #[derive(Parser)]
@@ -79,6 +80,14 @@ enum Job {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build the Debian and the RPM package into target/packages
+    Package,
+    /// Install and use the packages in throw-away machines; needs root
+    Packages {
+        /// Only these; the default is all but container
+        #[arg(value_enum)]
+        parts: Vec<Part>,
+    },
     /// Licences, duplicate versions, sources and advisories (needs cargo-deny)
     Deny,
 }
@@ -107,6 +116,8 @@ fn perform(job: Job) -> Outcome {
         Job::Fuzz { seconds, target } => jobs::fuzz::run(seconds, target.as_deref()),
         Job::Bench { json, only } => jobs::bench::run(json, &only),
         Job::Try { arguments } => jobs::try_knock(&arguments),
+        Job::Package => jobs::packages::build(),
+        Job::Packages { parts } => jobs::packages::test(&parts),
         Job::Deny => jobs::checks::deny(),
     }
 }

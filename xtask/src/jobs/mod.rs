@@ -4,6 +4,7 @@ pub(crate) mod bed;
 pub(crate) mod bench;
 pub(crate) mod checks;
 pub(crate) mod fuzz;
+pub(crate) mod packages;
 pub(crate) mod setup;
 
 use crate::run::{Outcome, cargo, execute, program, root, timed};
@@ -22,6 +23,7 @@ pub(crate) fn test() -> Outcome {
     timed("knockers", || bed::run("knockers", &[]))?;
     timed("faults", || bed::run("faults", &[]))?;
     timed("try", || try_knock(&[]))?;
+    timed("packages", packages::test_if_root)?;
     timed("fuzz", || fuzz::run(FUZZ_SMOKE_SECONDS, None))
 }
 

@@ -24,10 +24,48 @@ const NEEDED: [(&str, &str); 18] = [
     ("chattr", "e2fsprogs"),
 ];
 
+/// What `cargo xtask packages` needs beside them.
+const FOR_PACKAGES: [(&str, &str); 14] = [
+    ("mmdebstrap", "mmdebstrap"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("strip", "binutils"),
+    ("lintian", "lintian"),
+    ("rpmbuild", "rpm"),
+    ("shellcheck", "shellcheck"),
+    ("xmllint", "libxml2-utils"),
+    ("apparmor_parser", "apparmor"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
+    ("script", "bsdutils"),
+    ("openrc", "openrc"),
+    ("pgrep", "procps"),
+    ("findmnt", "util-linux"),
+];
+
 /// Installs what is missing where that is allowed: as root, or in CI. Anywhere else one line
 /// says what to install.
 pub(crate) fn run() -> Outcome {
-    let missing = missing();
+    install(&NEEDED)
+}
+
+/// The same for the job `packages`, which makes machines and so needs to be root.
+pub(crate) fn for_packages() -> Outcome {
+    if !is_root() {
+        return Err(Failure::Said(
+            "the packages are tried in machines that only root can make: run it as root".into(),
+        ));
+    }
+    run()?;
+    install(&FOR_PACKAGES)
+}
+
+/// The same for containers, which `cargo xtask packages container` alone tries.
+pub(crate) fn for_containers() -> Outcome {
+    install(&[("podman", "podman"), ("crun", "crun"), ("conmon", "conmon")])
+}
+
+fn install(needed: &[(&str, &'static str)]) -> Outcome {
+    let missing = missing(needed);
     if missing.is_empty() {
         return Ok(());
     }
@@ -46,7 +84,7 @@ pub(crate) fn run() -> Outcome {
     let mut words = vec!["install", "-qq", "--no-install-recommends"];
     words.extend(missing);
     run_apt(&words)?;
-    match self::missing().join(" ") {
+    match self::missing(needed).join(" ") {
         still if still.is_empty() => Ok(()),
         still => Err(Failure::Said(format!(
             "still missing after their installation: {still}"
@@ -55,8 +93,8 @@ pub(crate) fn run() -> Outcome {
 }
 
 /// The packages whose programs are not there, each once.
-fn missing() -> Vec<&'static str> {
-    let mut packages: Vec<_> = NEEDED
+fn missing(needed: &[(&str, &'static str)]) -> Vec<&'static str> {
+    let mut packages: Vec<_> = needed
         .iter()
         .filter(|(program, _)| !is_installed(program))
         .map(|(_, package)| *package)
@@ -76,7 +114,8 @@ fn run_apt(words: &[&str]) -> Outcome {
     )
 }
 
-fn is_root() -> bool {
+/// Whether this is root.
+pub(crate) fn is_root() -> bool {
     let owner = std::fs::metadata("/proc/self");
     owner.is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
 }
