@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::jobs::packages::Part;
+use crate::jobs::packages::{Kind, Part};
 use crate::run::Outcome;
 
 #[derive(Parser)]
@@ -80,8 +80,11 @@ enum Job {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Build the Debian and the RPM package into target/packages
-    Package,
+    /// Build a package for users, into target/packages
+    Package {
+        #[arg(value_enum)]
+        kind: Kind,
+    },
     /// Install and use the packages in throw-away machines; needs root
     Packages {
         /// Only these; the default is all but container
@@ -116,7 +119,7 @@ fn perform(job: Job) -> Outcome {
         Job::Fuzz { seconds, target } => jobs::fuzz::run(seconds, target.as_deref()),
         Job::Bench { json, only } => jobs::bench::run(json, &only),
         Job::Try { arguments } => jobs::try_knock(&arguments),
-        Job::Package => jobs::packages::build(),
+        Job::Package { kind } => jobs::packages::build(kind),
         Job::Packages { parts } => jobs::packages::test(&parts),
         Job::Deny => jobs::checks::deny(),
     }

@@ -46,8 +46,27 @@ const STATIC: &str = "x86_64-unknown-linux-musl";
 /// Where everything is put, and kept for the next time.
 const FOLDER: &str = "target/packages";
 
-/// Builds the Debian and the RPM package for users, into `target/packages`.
-pub(crate) fn build() -> Outcome {
+/// The packages that can be built here.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// For Debian and its kin
+    Deb,
+    /// For Fedora, SUSE and their kin
+    Rpm,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Deb => "deb",
+            Self::Rpm => "rpm",
+        }
+    }
+}
+
+/// Builds a package for users, into `target/packages`.
+pub(crate) fn build(kind: Kind) -> Outcome {
+    setup::for_building(kind.name())?;
     execute(cargo(".").args([
         "build",
         "--release",
@@ -58,8 +77,9 @@ pub(crate) fn build() -> Outcome {
         "knock",
     ]))?;
     completions()?;
-    make("deb", "target/release", &[])?;
-    make("rpm", "target/release", &[])
+    make(kind, "target/release", &[])?;
+    eprintln!("xtask: {}", package(kind)?.display());
+    Ok(())
 }
 
 /// Tries the usual parts for root. Anybody else is told how.
@@ -85,7 +105,11 @@ pub(crate) fn test(parts: &[Part]) -> Outcome {
         .any(|part| [Part::Deb, Part::Systemd].contains(part))
     {
         // Quickly rather than small.
-        make("deb", "target/debug", &[("DPKG_DEB_COMPRESSOR_LEVEL", "1")])?;
+        make(
+            Kind::Deb,
+            "target/debug",
+            &[("DPKG_DEB_COMPRESSOR_LEVEL", "1")],
+        )?;
     }
     for part in parts {
         timed(part.name(), || part.run())?;
@@ -124,12 +148,12 @@ impl Part {
                 execute(
                     program("lintian")
                         .args(["--allow-root", "--fail-on", "error,warning"])
-                        .arg(package("deb")?),
+                        .arg(package(Kind::Deb)?),
                 )?;
                 execute(program("pkg/deb/test.sh").arg(FOLDER))
             }
             Self::Rpm => {
-                make("rpm", "target/debug", &[])?;
+                make(Kind::Rpm, "target/debug", &[])?;
                 execute(program("pkg/rpm/test.sh").arg(FOLDER))
             }
             Self::Systemd => execute(program("pkg/systemd/test.sh").arg(FOLDER)),
@@ -203,14 +227,14 @@ fn completions() -> Outcome {
     ]))
 }
 
-/// Builds the package `kind` from the programs in `from`.
-fn make(kind: &str, from: &str, environment: &[(&str, &str)]) -> Outcome {
+/// Builds a package from the programs in `from`.
+fn make(kind: Kind, from: &str, environment: &[(&str, &str)]) -> Outcome {
     let folder = folder()?;
     if let Ok(old) = package(kind) {
         std::fs::remove_file(&old).map_err(|error| said(&old, &error))?;
     }
     execute(
-        program(format!("pkg/{kind}/build.sh"))
+        program(format!("pkg/{}/build.sh", kind.name()))
             .arg(folder)
             .env("FROM", from)
             .envs(environment.iter().copied()),
@@ -223,9 +247,10 @@ fn folder() -> Result<PathBuf, Failure> {
     Ok(folder)
 }
 
-/// Our package of `kind` that was built.
-fn package(kind: &str) -> Result<PathBuf, Failure> {
+/// Our package of this kind that was built.
+fn package(kind: Kind) -> Result<PathBuf, Failure> {
     let folder = folder()?;
+    let kind = kind.name();
     let is_ours = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("postern") && path.extension().is_some_and(|end| end == kind)
