@@ -1,8 +1,7 @@
 //! A configuration of the original's, and what `knockctl convert` makes of it, with the same knocks.
 
+use std::error::Error;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use crate::site::{CLIENT, KNOCKD, OTHER, SERVER, Site, eventually, knock};
 use crate::{Case, Outcome};
@@ -66,25 +65,24 @@ fn same() -> Outcome {
 }
 
 fn story(site: &Site) -> Outcome<Story> {
-    let reach = |when, from_client: bool| {
-        let client = || {
-            site.reaches(CLIENT, 22)
-                .is_ok_and(|open| open == from_client)
+    let reach = |when, line: Option<&str>, should: bool| {
+        // The original loses knocks of its first moments.
+        let becomes = || {
+            line.is_none_or(|line| site.knock(line).is_ok())
+                && site.reaches(CLIENT, 22).is_ok_and(|open| open == should)
         };
-        // It says what it is if it does not become what it should.
-        eventually(when, client).ok();
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>((
+        eventually(when, becomes)?;
+        Ok::<_, Box<dyn Error + Send + Sync>>((
             when,
             site.reaches(CLIENT, 22)?,
             site.reaches(OTHER, 22)?,
         ))
     };
-    let before = reach("before", false)?;
-    // The original loses knocks of its first moments.
-    thread::sleep(Duration::from_millis(100));
-    site.knock(&format!("knock -d 100 {SERVER} 7000 8000 9000"))?;
-    let open = reach("after the knock", true)?;
-    site.knock(&format!("knock -d 100 {SERVER} 9000 8000 7000"))?;
-    let shut = reach("after the other knock", false)?;
-    Ok(vec![before, open, shut])
+    let opening = format!("knock -d 50 {SERVER} 7000 8000 9000");
+    let closing = format!("knock -d 50 {SERVER} 9000 8000 7000");
+    Ok(vec![
+        reach("before", None, false)?,
+        reach("after the knock", Some(&opening), true)?,
+        reach("after the other knock", Some(&closing), false)?,
+    ])
 }
