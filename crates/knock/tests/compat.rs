@@ -70,6 +70,8 @@ fn sources(prefix: &str) -> &'static [&'static str] {
             "crates/knockd/tests/spa",
         ],
         "compat" => &["crates/knock/tests/compat.rs"],
+        "convert" => &["crates/knockd/tests/convert"],
+        "first" => &["crates/knockd/src/ctl/init", "crates/knockd/tests/first"],
         "cli" => &["crates/knockd/src"],
         "step" => &["crates/knock/src"],
         "wire" => &["crates/knock/tests/wire"],
