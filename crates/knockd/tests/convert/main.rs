@@ -1,6 +1,8 @@
 //! `knockctl convert`: what becomes of each format, and what the program does with it.
 
+use std::error::Error;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -12,8 +14,8 @@ fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/convert/examples")
 }
 
-fn example(name: &str) -> Vec<u8> {
-    fs::read(examples().join(name)).unwrap()
+fn example(name: &str) -> io::Result<Vec<u8>> {
+    fs::read(examples().join(name))
 }
 
 fn service(name: &str, protocol: Protocol) -> Option<u16> {
@@ -25,82 +27,82 @@ fn service(name: &str, protocol: Protocol) -> Option<u16> {
 }
 
 /// What came of an example: its format, the notes, and the result, which `knockctl check` takes.
-fn told(name: &str) -> String {
-    let (format, converted) = convert(&example(name), None, &service).unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), &converted.text).unwrap();
+fn told(name: &str) -> Result<String, Box<dyn Error>> {
+    let converted = convert(&example(name)?, None, &service);
+    let (format, converted) = converted.map_err(|error| format!("{error:?}"))?;
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), &converted.text)?;
     let mut check = Command::new(env!("CARGO_BIN_EXE_knockctl"));
-    let checked = check
-        .args(["check", "-c"])
-        .arg(file.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&checked.stdout);
-    assert!(checked.status.success(), "{said}");
+    let checked = check.args(["check", "-c"]).arg(file.path()).output()?;
+    assert!(checked.status.success(), "{}", text(&checked.stdout));
     let notes = converted.notes.iter();
-    let notes = notes.map(|Note { line, text }| format!("{line}: {text}\n"));
-    let notes: String = notes.collect();
-    let text = String::from_utf8_lossy(&converted.text);
-    format!("{}\n\n{notes}\n{text}", format.name())
+    let notes: String = notes
+        .map(|Note { line, text }| format!("{line}: {text}\n"))
+        .collect();
+    Ok(format!(
+        "{}\n\n{notes}\n{}",
+        format.name(),
+        text(&converted.text)
+    ))
 }
 
 #[test]
 fn two_sequences_of_the_original_become_two_native_doors() {
-    insta::assert_snapshot!(told("classic.conf"));
+    insta::assert_snapshot!(told("classic.conf").unwrap());
 }
 
 #[test]
 fn commands_of_each_firewall_become_native_doors() {
-    insta::assert_snapshot!(told("firewalls.conf"));
+    insta::assert_snapshot!(told("firewalls.conf").unwrap());
 }
 
 #[test]
 fn what_a_native_door_cannot_do_stays_a_command_and_is_told() {
-    insta::assert_snapshot!(told("kept.conf"));
-    let before = example("kept.conf");
+    insta::assert_snapshot!(told("kept.conf").unwrap());
+    let before = example("kept.conf").unwrap();
     let (_, converted) = convert(&before, None, &service).unwrap();
     assert_eq!(converted.text, before);
 }
 
 #[test]
 fn stanzas_of_fwknop_become_doors_of_sealed_packets() {
-    insta::assert_snapshot!(told("access.conf"));
+    insta::assert_snapshot!(told("access.conf").unwrap());
 }
 
 #[test]
 fn resources_of_letmein_become_doors_of_sealed_packets() {
-    insta::assert_snapshot!(told("letmeind.conf"));
+    insta::assert_snapshot!(told("letmeind.conf").unwrap());
 }
 
 #[test]
 fn address_lists_of_routeros_become_a_door() {
-    insta::assert_snapshot!(told("routeros.rsc"));
+    insta::assert_snapshot!(told("routeros.rsc").unwrap());
 }
 
 #[test]
 fn lists_of_the_match_recent_become_a_door() {
-    insta::assert_snapshot!(told("recent-flat.rules"));
+    insta::assert_snapshot!(told("recent-flat.rules").unwrap());
 }
 
 #[test]
 fn chains_with_the_match_recent_become_a_door() {
-    insta::assert_snapshot!(told("recent-chains.rules"));
+    insta::assert_snapshot!(told("recent-chains.rules").unwrap());
 }
 
 #[test]
 fn sets_of_nftables_become_a_door() {
-    insta::assert_snapshot!(told("stages.nft"));
+    insta::assert_snapshot!(told("stages.nft").unwrap());
 }
 
 #[test]
 fn sets_of_nftables_with_ports_in_them_become_a_door() {
-    insta::assert_snapshot!(told("pairs.nft"));
+    insta::assert_snapshot!(told("pairs.nft").unwrap());
 }
 
 #[test]
 fn secrets_of_other_programs_are_not_repeated() {
     for name in ["access.conf", "letmeind.conf"] {
-        let told = told(name);
+        let told = told(name).unwrap();
         for secret in ["c2VjcmV0", "aG1hY2ht", "passphrase", "ABCD1234", "89ABCDEF"] {
             assert!(!told.contains(secret), "{name}: {secret}");
         }
@@ -127,7 +129,7 @@ fn what_opens_nothing_and_what_is_no_format_is_an_error() {
 
 #[test]
 fn one_rule_less_is_one_way_less() {
-    let text = String::from_utf8(example("recent-chains.rules")).unwrap();
+    let text = String::from_utf8(example("recent-chains.rules").unwrap()).unwrap();
     for port in ["11111", "23232", "17171"] {
         let lines = text.lines().filter(|line| !line.contains(port));
         let without: String = lines.map(|line| format!("{line}\n")).collect();
@@ -143,7 +145,7 @@ fn one_rule_less_is_one_way_less() {
 #[test]
 fn two_ways_to_the_same_list_are_two_doors() {
     let other = "-A INPUT -p tcp --dport 9999 -m recent --set --name SSH3 -j DROP\n";
-    let mut text = String::from_utf8(example("recent-flat.rules")).unwrap();
+    let mut text = String::from_utf8(example("recent-flat.rules").unwrap()).unwrap();
     text = text.replace(
         "-A INPUT -p tcp -m tcp --dport 25 -m recent --set",
         &format!("{other}-A INPUT -p tcp -m tcp --dport 25 -m recent --set"),
@@ -171,10 +173,10 @@ fn lines_keep_their_ends_and_their_look() {
 }
 
 /// Lines of all examples, in any order, some of them damaged.
-fn anything() -> impl Strategy<Value = Vec<u8>> {
-    let files = fs::read_dir(examples()).unwrap();
-    let texts = files.map(|file| fs::read(file.unwrap().path()).unwrap());
-    let texts: Vec<Vec<u8>> = texts.collect();
+fn anything() -> io::Result<impl Strategy<Value = Vec<u8>>> {
+    let files = fs::read_dir(examples())?;
+    let texts = files.map(|file| fs::read(file?.path()));
+    let texts = texts.collect::<io::Result<Vec<_>>>()?;
     let lines: Vec<Vec<u8>> = texts
         .iter()
         .flat_map(|text| text.split_inclusive(|byte| *byte == b'\n'))
@@ -184,15 +186,15 @@ fn anything() -> impl Strategy<Value = Vec<u8>> {
     let mixed = mixed.prop_map(|lines| lines.concat());
     let base = prop_oneof![mixed, proptest::sample::select(texts)];
     let damage = proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4);
-    (base, damage).prop_map(|(mut bytes, damage)| {
-        for (place, byte) in damage {
-            if !bytes.is_empty() {
-                let place = place.index(bytes.len());
-                bytes[place] = byte;
+    Ok((base, damage).prop_map(|(mut bytes, damage)| {
+        for (place, byte) in damage.into_iter().take(bytes.len()) {
+            let place = place.index(bytes.len());
+            if let Some(old) = bytes.get_mut(place) {
+                *old = byte;
             }
         }
         bytes
-    })
+    }))
 }
 
 proptest! {
@@ -200,7 +202,7 @@ proptest! {
 
     #[test]
     fn what_is_converted_is_a_configuration_and_converting_it_changes_nothing(
-        bytes in prop_oneof![anything(), proptest::collection::vec(any::<u8>(), 0..300)],
+        bytes in prop_oneof![anything().unwrap(), proptest::collection::vec(any::<u8>(), 0..300)],
         format in proptest::option::of(proptest::sample::select(Format::ALL.to_vec())),
     ) {
         let Ok((_, once)) = convert(&bytes, format, &service) else {
@@ -214,14 +216,10 @@ proptest! {
     }
 }
 
-fn knockctl(arguments: &[&str]) -> Output {
+fn knockctl(arguments: &[&str]) -> io::Result<Output> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_knockctl"));
-    command
-        .arg("convert")
-        .args(arguments)
-        .current_dir(examples())
-        .output()
-        .unwrap()
+    command.arg("convert").args(arguments);
+    command.current_dir(examples()).output()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -230,7 +228,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn the_result_goes_to_standard_output_and_the_warnings_do_not() {
-    let output = knockctl(&["classic.conf"]);
+    let output = knockctl(&["classic.conf"]).unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stdout).contains("\topen        = tcp/22\n"));
     let said = text(&output.stderr);
@@ -246,12 +244,16 @@ fn the_result_goes_to_standard_output_and_the_warnings_do_not() {
 
 #[test]
 fn a_difference_is_a_unified_one() {
-    let output = knockctl(&["--diff", "classic.conf"]);
+    let output = knockctl(&["--diff", "classic.conf"]).unwrap();
     assert_eq!(output.status.code(), Some(0));
     insta::assert_snapshot!(text(&output.stdout));
     let converted = tempfile::NamedTempFile::new().unwrap();
-    fs::write(converted.path(), knockctl(&["classic.conf"]).stdout).unwrap();
-    let output = knockctl(&["--diff", &converted.path().display().to_string()]);
+    fs::write(
+        converted.path(),
+        knockctl(&["classic.conf"]).unwrap().stdout,
+    )
+    .unwrap();
+    let output = knockctl(&["--diff", &converted.path().display().to_string()]).unwrap();
     assert_eq!(
         (output.status.code(), text(&output.stdout)),
         (Some(0), String::new())
@@ -264,12 +266,15 @@ fn a_file_is_written_for_its_owner_alone_and_never_over_another() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new.conf");
     let written = path.display().to_string();
-    let output = knockctl(&["classic.conf", "--output", &written]);
+    let output = knockctl(&["classic.conf", "--output", &written]).unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(fs::read(&path).unwrap(), knockctl(&["classic.conf"]).stdout);
+    assert_eq!(
+        fs::read(&path).unwrap(),
+        knockctl(&["classic.conf"]).unwrap().stdout
+    );
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     fs::write(&path, "mine").unwrap();
-    let output = knockctl(&["classic.conf", "--output", &written]);
+    let output = knockctl(&["classic.conf", "--output", &written]).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("is there already"));
     assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
@@ -277,14 +282,14 @@ fn a_file_is_written_for_its_owner_alone_and_never_over_another() {
 
 #[test]
 fn what_cannot_be_read_is_1_with_the_reason() {
-    let output = knockctl(&["/nonexistent"]);
+    let output = knockctl(&["/nonexistent"]).unwrap();
     assert_eq!(output.status.code(), Some(1));
     let expected = "knockctl: /nonexistent: No such file or directory\n";
     assert_eq!(text(&output.stderr), expected);
-    let output = knockctl(&["/dev/null"]);
+    let output = knockctl(&["/dev/null"]).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("say with --from what it is"));
-    let output = knockctl(&["--from", "knockd", "routeros.rsc"]);
+    let output = knockctl(&["--from", "knockd", "routeros.rsc"]).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("mend these first"));
 }
