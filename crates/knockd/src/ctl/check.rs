@@ -4,7 +4,7 @@
 //! machine: listening ports, programs, files and accounts that the configuration names. Then it
 //! says what the doors guard. It changes nothing and runs nothing.
 
-mod clients;
+pub(super) mod clients;
 mod files;
 pub(super) mod guards;
 pub(super) mod listeners;

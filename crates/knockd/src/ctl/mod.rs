@@ -29,6 +29,7 @@ pub mod try_knock;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use knock_core::service::Service;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -82,6 +83,12 @@ enum Command {
     LogLevel(log_level::Options),
     /// Show what each process of the running daemon may do, and what is amiss
     Doctor(doctor::Options),
+}
+
+/// Services as `open` has them: `tcp/22, udp/51820`.
+fn listed(services: &[Service]) -> String {
+    let all: Vec<_> = services.iter().map(ToString::to_string).collect();
+    all.join(", ")
 }
 
 /// Reads the command line, does what it says, and gives the exit status.

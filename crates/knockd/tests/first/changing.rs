@@ -9,11 +9,53 @@ use crate::{Case, Outcome};
 /// The distribution's.
 const THEIRS: &str = "/usr/sbin/knockd";
 
-pub(crate) const CASES: &[Case] = &[(
-    "a_converted_file_opens_and_closes_the_same_port_by_the_same_knocks",
-    is_possible,
-    same,
-)];
+pub(crate) const CASES: &[Case] = &[
+    (
+        "a_converted_file_opens_and_closes_the_same_port_by_the_same_knocks",
+        is_possible,
+        same,
+    ),
+    (
+        "converted_lists_of_iptables_open_by_the_same_knocks",
+        has_iptables,
+        || {
+            by_rules(
+                "recent-flat.rules",
+                "iptables-restore",
+                "7101 7303:udp 7202",
+            )
+        },
+    ),
+    (
+        "converted_chains_of_iptables_open_by_the_same_knocks",
+        has_iptables,
+        || {
+            by_rules(
+                "recent-chains.rules",
+                "iptables-restore",
+                "11111 23232:udp 17171",
+            )
+        },
+    ),
+    (
+        "converted_sets_of_nftables_open_by_the_same_knocks",
+        has_nft,
+        || by_rules("stages.nft", "nft -f -", "7171:udp 8383:udp 9292"),
+    ),
+    (
+        "converted_sets_with_ports_open_by_the_same_knocks",
+        has_nft,
+        || by_rules("pairs.nft", "nft -f -", "10101 12345 11223"),
+    ),
+];
+
+fn has_iptables() -> bool {
+    Path::new("/usr/sbin/iptables-restore").is_file() && knock().is_file()
+}
+
+fn has_nft() -> bool {
+    Path::new("/usr/sbin/nft").is_file() && knock().is_file()
+}
 
 fn is_possible() -> bool {
     let programs = [Path::new(THEIRS), Path::new("/sbin/iptables"), &knock()];
@@ -21,6 +63,44 @@ fn is_possible() -> bool {
 }
 
 const EXAMPLE: &str = include_str!("../convert/examples/classic.conf");
+
+/// Rules that knock by themselves, which `load` takes from its standard input, and what becomes of them.
+fn by_rules(file: &str, load: &str, knocks: &str) -> Outcome {
+    let site = Site::new(&[22])?;
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/convert/examples");
+    let rules = examples.join(file).display().to_string();
+    let shell = |line: &str| -> Outcome {
+        let output = site.run("sh", &["-c", line])?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {errors}");
+        Ok(())
+    };
+    shell(&format!("{load} < {rules}"))?;
+    opens(&site, knocks)?;
+    let clear = match load {
+        "iptables-restore" => "iptables -P INPUT ACCEPT; iptables -F INPUT",
+        _ => "nft flush ruleset",
+    };
+    shell(clear)?;
+    assert!(site.reaches(CLIENT, 22)? && site.reaches(OTHER, 22)?);
+
+    site.knockctl(&["convert", &rules, "--output", "ours.conf"])?;
+    let log = site.path("log").display().to_string();
+    let arguments = ["-i", "eth0", "-c", "ours.conf", "-g", &log];
+    let _daemon = site.daemon(KNOCKD, &arguments, Path::new(&log))?;
+    opens(&site, knocks).map_err(|error| format!("{error}\n{}", site.read("log")).into())
+}
+
+/// Port 22 is shut, and open to who has knocked and nobody else.
+fn opens(site: &Site, knocks: &str) -> Outcome {
+    assert!(!site.reaches(CLIENT, 22)?);
+    let line = format!("knock -d 50 {SERVER} {knocks}");
+    eventually("the port is open", || {
+        site.knock(&line).is_ok() && site.reaches(CLIENT, 22).is_ok_and(|open| open)
+    })?;
+    assert!(!site.reaches(OTHER, 22)?);
+    Ok(())
+}
 
 /// Who reaches port 22, at each step of the story.
 type Story = Vec<(&'static str, bool, bool)>;

@@ -9,7 +9,7 @@ use std::path::Path;
 use knock_core::config::Config;
 
 /// Where the kernel says both.
-pub(super) const FOLDER: &str = "/proc/sys/net/ipv4";
+pub(in super::super) const FOLDER: &str = "/proc/sys/net/ipv4";
 
 const RANGE: &str = "ip_local_port_range";
 const RESERVED: &str = "ip_local_reserved_ports";
@@ -20,9 +20,8 @@ pub(super) fn text(config: &Config, folder: &Path) -> String {
     if config.doors.iter().all(|door| door.spa.is_none()) {
         return String::new();
     }
-    let read = |name| fs::read_to_string(folder.join(name)).unwrap_or_default();
-    let (given, reserved) = (read(RANGE), read(RESERVED));
-    let Some(given) = range(given.split_ascii_whitespace()) else {
+    let reserved = fs::read_to_string(folder.join(RESERVED)).unwrap_or_default();
+    let Some(given) = given(folder) else {
         return String::new();
     };
     let kept: Vec<_> = ranges(&reserved).collect();
@@ -46,6 +45,12 @@ pub(super) fn text(config: &Config, folder: &Path) -> String {
         given.end(),
         all.join(",")
     )
+}
+
+/// The ports that the kernel gives to programs that ask for any, if it says so.
+pub(in super::super) fn given(folder: &Path) -> Option<RangeInclusive<u16>> {
+    let given = fs::read_to_string(folder.join(RANGE)).ok()?;
+    range(given.split_ascii_whitespace())
 }
 
 /// Two ports.

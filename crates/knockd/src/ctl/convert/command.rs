@@ -37,7 +37,7 @@ pub(super) enum Does {
 }
 
 /// Why a command stays one; to be read after "since".
-type Why = String;
+pub(super) type Why = String;
 
 /// What `command` does, if all of it is understood; else why not.
 pub(super) fn meaning(command: &str, services: Lookup<'_>) -> Result<Meaning, Why> {
@@ -100,7 +100,7 @@ fn is_knocker(word: &str) -> bool {
 }
 
 /// The protocol that has this name in firewalls.
-fn protocol(word: &str) -> Option<Protocol> {
+pub(super) fn protocol(word: &str) -> Option<Protocol> {
     match word {
         "tcp" | "6" => Some(Protocol::Tcp),
         "udp" | "17" => Some(Protocol::Udp),
@@ -109,7 +109,12 @@ fn protocol(word: &str) -> Option<Protocol> {
 }
 
 /// One port, or the first and the last with `between` between them: numbers, or names of services.
-fn ports(word: &str, protocol: Protocol, between: char, services: Lookup<'_>) -> Option<Ports> {
+pub(super) fn ports(
+    word: &str,
+    protocol: Protocol,
+    between: char,
+    services: Lookup<'_>,
+) -> Option<Ports> {
     let number = |word: &str| word.parse().ok().or_else(|| services(word, protocol));
     let one = |word: &str| {
         let port = number(word)?;
@@ -122,7 +127,7 @@ fn ports(word: &str, protocol: Protocol, between: char, services: Lookup<'_>) ->
 }
 
 /// What a rule is for: any of `protocols` at any of the ports in `list`, with commas between.
-fn at(
+pub(super) fn at(
     protocols: &[Protocol],
     list: &str,
     between: char,

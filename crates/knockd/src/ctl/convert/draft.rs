@@ -7,6 +7,8 @@ use knock_core::sequence::Step;
 use knock_core::service::Service;
 use knock_core::time::InUnits;
 
+use crate::ctl::listed;
+
 /// A door that opens until somebody closes it has no equal; this is long enough for a day's work.
 pub(super) const UNTIL_CLOSED: Duration = Duration::from_secs(24 * 3600);
 
@@ -76,12 +78,6 @@ fn keys(door: &Draft) -> Vec<(&'static str, String)> {
     }
     keys.extend(door.more.iter().cloned());
     keys
-}
-
-/// `tcp/22, udp/51820`.
-pub(super) fn listed(services: &[Service]) -> String {
-    let all: Vec<_> = services.iter().map(ToString::to_string).collect();
-    all.join(", ")
 }
 
 /// What a door can be open for.

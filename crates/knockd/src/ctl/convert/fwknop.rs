@@ -7,8 +7,9 @@ use knock_core::door::Native;
 use knock_core::service::{Ports, Service};
 use knock_core::target::Target;
 
-use super::draft::{Draft, KEYS, Trigger, listed, within, write};
+use super::draft::{Draft, KEYS, Trigger, within, write};
 use super::{Converted, Note};
+use crate::ctl::listed;
 
 /// How long a door is open if nothing is said there.
 const OPEN_FOR: Duration = Duration::from_secs(30);

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use knock_core::sequence::Protocol;
-use knock_core::service::{Ports, Service};
-
 use super::Note;
+use super::command::{at, protocol};
+use super::quoted::words;
 use super::stages::{End, Rule, Rules};
 
 /// Where packets to the router begin, and those through it.
@@ -31,7 +30,7 @@ pub(super) fn rules(text: &str) -> Rules {
     };
     let mut is_filter = true;
     for (line, text) in lines(text) {
-        let words = words(&text);
+        let words = words(&text, &['"']);
         let mut words = words.iter().map(String::as_str).peekable();
         let mut menu = Vec::new();
         while let Some(word) = words.next_if(|word| *word != "add" && !word.contains('=')) {
@@ -77,30 +76,9 @@ fn lines(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// Divided by blanks; quotes keep what is between them together, and go.
-fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut is_quoted = false;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' => is_quoted = !is_quoted,
-            '\\' => word.extend(chars.next()),
-            c if c.is_whitespace() && !is_quoted => {
-                words.push(std::mem::take(&mut word));
-            }
-            c => word.push(c),
-        }
-    }
-    words.push(word);
-    words.retain(|word| !word.is_empty());
-    words
-}
-
 /// The chain, and the rule.
 fn rule(line: usize, pairs: &[(&str, &str)]) -> Result<(String, Rule), String> {
-    let value = |name: &str| pairs.iter().rfind(|(key, _)| *key == name).map(|(_, v)| *v);
+    let value = |name: &str| value(pairs, name);
     let mut rule = Rule {
         line,
         end: match value("action") {
@@ -117,27 +95,30 @@ fn rule(line: usize, pairs: &[(&str, &str)]) -> Result<(String, Rule), String> {
         let time = value("address-list-timeout").and_then(time);
         rule.adds.push((list.to_owned(), time));
     }
-    for (key, value) in pairs {
-        match (*key, *value) {
+    for (key, text) in pairs {
+        match (*key, *text) {
             (
                 "chain"
                 | "action"
                 | "address-list"
                 | "address-list-timeout"
                 | "jump-target"
-                | "protocol"
                 | "disabled",
                 _,
             ) => {}
+            ("protocol", _) if value("dst-port").is_some() => {}
             ("connection-state", states) if states.split(',').any(|state| state == "new") => {}
             ("src-address-list", list) => match list.strip_prefix('!') {
                 Some(list) => rule.off.push(list.to_owned()),
                 None => rule.on.push((list.to_owned(), None)),
             },
-            ("dst-port", list) => match at(protocol(value_of(pairs, "protocol")), list) {
-                Some(at) => rule.at = at,
-                None => rule.other.push(format!("{key}={value}")),
-            },
+            ("dst-port", list) => {
+                let protocol = value("protocol").and_then(protocol);
+                match at(protocol.as_slice(), list, '-', &|_, _| None) {
+                    Ok(at) if !at.is_empty() => rule.at = at,
+                    Ok(_) | Err(_) => rule.other.push(format!("dst-port={list}")),
+                }
+            }
             (key, _) if HARMLESS.contains(&key) => {}
             (key, value) => rule.other.push(format!("{key}={value}")),
         }
@@ -146,28 +127,10 @@ fn rule(line: usize, pairs: &[(&str, &str)]) -> Result<(String, Rule), String> {
     Ok((chain.to_owned(), rule))
 }
 
-fn value_of<'a>(pairs: &[(&str, &'a str)], name: &str) -> &'a str {
+/// The last one counts.
+fn value<'a>(pairs: &[(&str, &'a str)], name: &str) -> Option<&'a str> {
     let found = pairs.iter().rfind(|(key, _)| *key == name);
-    found.map_or("", |(_, value)| *value)
-}
-
-fn protocol(name: &str) -> Option<Protocol> {
-    match name {
-        "tcp" | "6" => Some(Protocol::Tcp),
-        "udp" | "17" => Some(Protocol::Udp),
-        _ => None,
-    }
-}
-
-/// `22,8291`, `8000-8010`.
-fn at(protocol: Option<Protocol>, list: &str) -> Option<Vec<Service>> {
-    let protocol = protocol?;
-    let one = |word: &str| {
-        let (first, last) = word.split_once('-').unwrap_or((word, word));
-        let ports = Ports::new(first.parse().ok()?, last.parse().ok()?)?;
-        Some(Service::at(protocol, ports))
-    };
-    list.split(',').map(one).collect()
+    found.map(|(_, value)| *value)
 }
 
 /// `1m`, `1d02:00:00`, `00:00:30`, `90`; none for those that say that there is no end.

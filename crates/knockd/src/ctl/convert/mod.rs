@@ -10,6 +10,7 @@ mod fwknop;
 mod letmein;
 mod mikrotik;
 mod native;
+mod quoted;
 mod recent;
 mod sets;
 mod stages;

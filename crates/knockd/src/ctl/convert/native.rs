@@ -11,8 +11,9 @@ use knock_core::service::Service;
 use knock_core::time::InUnits;
 
 use super::command::{Does, Meaning, meaning};
-use super::draft::{UNTIL_CLOSED, listed, within};
+use super::draft::{UNTIL_CLOSED, within};
 use super::{ConvertError, Converted, Lookup, Note};
+use crate::ctl::listed;
 
 /// The keys that belong to commands.
 const COMMANDS: [Key; 6] = [

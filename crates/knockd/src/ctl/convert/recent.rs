@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use knock_core::sequence::Protocol;
-use knock_core::service::{Ports, Service};
-
 use super::Lookup;
+use super::command::{at, protocol};
+use super::quoted::words;
 use super::stages::{End, Rule, Rules};
 
 /// Where packets to this machine begin, and those through it.
@@ -40,7 +39,7 @@ pub(super) fn rules(text: &str, services: Lookup<'_>) -> Rules {
         if let Some(table) = text.strip_prefix('*') {
             is_filter = table == "filter";
         }
-        let words = words(text);
+        let words = words(text, &['"', '\'']);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let elsewhere = words
             .windows(2)
@@ -54,23 +53,6 @@ pub(super) fn rules(text: &str, services: Lookup<'_>) -> Rules {
         }
     }
     rules
-}
-
-/// Divided by blanks; quotes keep what is between them together.
-fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut is_quoted = false;
-    for c in text.chars() {
-        match c {
-            '"' | '\'' => is_quoted = !is_quoted,
-            c if c.is_whitespace() && !is_quoted => words.push(std::mem::take(&mut word)),
-            c => word.push(c),
-        }
-    }
-    words.push(word);
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 /// One use of the match.
@@ -221,9 +203,10 @@ impl<'a> Reader<'a> {
             }
         }
         if let Some(list) = self.ports {
-            match at(self.protocol, list, services) {
-                Some(at) => self.rule.at = at,
-                None => self.rule.other.push(format!("--dport {list}")),
+            let protocol = self.protocol.and_then(protocol);
+            match at(protocol.as_slice(), list, ':', services) {
+                Ok(at) if !at.is_empty() => self.rule.at = at,
+                Ok(_) | Err(_) => self.rule.other.push(format!("--dport {list}")),
             }
         } else if let Some(protocol) = self.protocol.filter(|name| *name != "all") {
             // All of it is less than everything.
@@ -231,23 +214,6 @@ impl<'a> Reader<'a> {
         }
         self.rule
     }
-}
-
-fn at(protocol: Option<&str>, list: &str, services: Lookup<'_>) -> Option<Vec<Service>> {
-    let protocol = match protocol? {
-        "tcp" | "6" => Protocol::Tcp,
-        "udp" | "17" => Protocol::Udp,
-        _ => return None,
-    };
-    let number = |word: &str| word.parse().ok().or_else(|| services(word, protocol));
-    let one = |word: &str| {
-        let (first, last) = word.split_once(':').unwrap_or((word, word));
-        Some(Service::at(
-            protocol,
-            Ports::new(number(first)?, number(last)?)?,
-        ))
-    };
-    list.split(',').map(one).collect()
 }
 
 fn end(target: &str, is_goto: bool) -> End {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use knock_core::sequence::Protocol;
-use knock_core::service::{Ports, Service};
+use knock_core::service::Service;
 
 use super::Lookup;
+use super::command::ports;
 use super::stages::{End, Rule, Rules};
 
 /// Where packets to this machine begin, and those through it.
@@ -191,6 +192,7 @@ impl<'a> Reader<'a> {
             },
             reader: self,
             pairs: Vec::new(),
+            kinds: Vec::new(),
         };
         parts.read(&words);
         parts.finish()
@@ -205,16 +207,7 @@ impl<'a> Reader<'a> {
     }
 
     fn ports(&self, protocol: Protocol, word: &str) -> Option<Service> {
-        let number = |word: &str| {
-            word.parse()
-                .ok()
-                .or_else(|| (self.services)(word, protocol))
-        };
-        let single = number(word).and_then(|port| Ports::new(port, port));
-        let ports = single.or_else(|| {
-            let (first, last) = word.split_once('-')?;
-            Ports::new(number(first)?, number(last)?)
-        });
+        let ports = ports(word, protocol, '-', self.services);
         Some(Service::at(protocol, ports?))
     }
 }
@@ -247,6 +240,8 @@ struct Parts<'r, 'a> {
     reader: &'r Reader<'a>,
     /// Sets of an address and a port that the packet is in.
     pairs: Vec<String>,
+    /// What is asked of its protocols, which ports say better.
+    kinds: Vec<String>,
 }
 
 impl Parts<'_, '_> {
@@ -304,7 +299,11 @@ impl Parts<'_, '_> {
                 rest
             }
             ["counter", "packets", _, "bytes", _, rest @ ..] | ["counter", rest @ ..] => rest,
-            ["meta", "nfproto" | "l4proto", rest @ ..] => list(rest).1,
+            ["meta", what @ ("nfproto" | "l4proto"), rest @ ..] => {
+                let (values, rest) = list(rest);
+                self.kinds.push(format!("meta {what} {}", values.join(",")));
+                rest
+            }
             ["comment" | "prefix" | "level", _, rest @ ..] => rest,
             ["log", rest @ ..] => rest,
             [verdict, rest @ ..] => self.verdict(verdict, rest),
@@ -390,6 +389,9 @@ impl Parts<'_, '_> {
                 Some((_, ports)) => self.rule.on.push((pair(&set, ports.first()), None)),
                 None => self.rule.other.push(format!("ip saddr . dport @{set}")),
             }
+        }
+        if self.rule.at.is_empty() {
+            self.rule.other.append(&mut self.kinds);
         }
         self.rule
     }

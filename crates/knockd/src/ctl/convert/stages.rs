@@ -8,8 +8,9 @@ use std::time::Duration;
 use knock_core::sequence::{Sequence, Step};
 use knock_core::service::{Ports, Service};
 
-use super::draft::{Draft, Trigger, UNTIL_CLOSED, listed, name, write};
+use super::draft::{Draft, Trigger, UNTIL_CLOSED, name, write};
 use super::{Converted, Note};
+use crate::ctl::listed;
 
 /// No more doors are made of one set of rules.
 const MAX_DOORS: usize = 64;

@@ -10,6 +10,7 @@ use knock_core::sequence::Protocol;
 use nix::ifaddrs::getifaddrs;
 use nix::unistd::User;
 
+use crate::ctl::check::clients;
 use crate::ctl::check::guards::ssh_port;
 use crate::ctl::check::listeners::Listeners;
 use crate::ctl::doctor::find::{By, Daemon, FindError, find};
@@ -19,8 +20,8 @@ use crate::services::Services;
 /// Where ssh listens, unless something says otherwise.
 const SSH: u16 = 22;
 
-/// The ports that the kernel gives to programs that ask for any.
-const GIVEN: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// The ports that the kernel gives to programs that ask for any, where it does not say.
+const GIVEN: RangeInclusive<u16> = 32_768..=60_999;
 
 /// Where its owner's public keys are, below a home.
 const KEYS: &str = ".ssh/authorized_keys";
@@ -80,10 +81,7 @@ impl Machine {
             usual: usual.unwrap_or_else(|_| ANY.to_owned()),
             ssh: ssh_port().or_else(usual_ssh),
             keys: keys(),
-            given: fs::read_to_string(GIVEN)
-                .ok()
-                .and_then(|text| given(&text))
-                .unwrap_or(32_768..=60_999),
+            given: clients::given(Path::new(clients::FOLDER)).unwrap_or(GIVEN),
             services: Services::system(),
             daemon: running(Path::new("/proc")),
             firewall: firewall(),
@@ -144,13 +142,6 @@ fn interfaces() -> Vec<Interface> {
         }
     }
     interfaces
-}
-
-/// Two ports (`ip_local_port_range` in the kernel's `Documentation/networking/ip-sysctl.rst`).
-fn given(text: &str) -> Option<RangeInclusive<u16>> {
-    let mut words = text.split_ascii_whitespace();
-    let first = words.next()?.parse().ok()?;
-    Some(first..=words.next()?.parse().ok()?)
 }
 
 /// As `authorized_keys` writes it. Who has called sudo or doas comes before root.

@@ -9,7 +9,7 @@ use super::{Options, text};
 use crate::config_file::Loaded;
 use crate::ctl::check;
 use crate::ctl::doctor::firewall;
-use crate::ctl::qr;
+use crate::ctl::{listed, qr};
 
 /// The whole text.
 pub(super) fn story(
@@ -121,8 +121,8 @@ fn next(options: &Options, answers: &Answers, machine: &Machine) -> String {
 fn be(answers: &Answers, machine: &Machine) -> String {
     match (text::name(answers, machine), answers.services.len()) {
         ("ssh", 1) => "ssh is".to_owned(),
-        (_, 1) => format!("{} is", text::listed(&answers.services)),
-        _ => format!("{} are", text::listed(&answers.services)),
+        (_, 1) => format!("{} is", listed(&answers.services)),
+        _ => format!("{} are", listed(&answers.services)),
     }
 }
 

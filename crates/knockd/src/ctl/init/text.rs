@@ -7,6 +7,7 @@ use knock_core::time::InUnits;
 
 use super::answers::{Answers, Guard, How};
 use super::machine::{Firewall, Machine};
+use crate::ctl::listed;
 
 /// Where the log goes.
 pub(super) const LOG: &str = "/var/log/knockd.log";
@@ -55,12 +56,6 @@ pub(super) fn name(answers: &Answers, machine: &Machine) -> &'static str {
     } else {
         "door"
     }
-}
-
-/// `tcp/22, udp/51820`.
-pub(super) fn listed(services: &[Service]) -> String {
-    let all: Vec<_> = services.iter().map(ToString::to_string).collect();
-    all.join(", ")
 }
 
 #[derive(Default)]

@@ -3,6 +3,7 @@
 add name=WAN
 /ip firewall filter
 add action=accept chain=input connection-state=established,related,untracked
+add action=accept chain=input protocol=icmp
 add action=drop chain=input src-address-list=port-scanners
 add action=add-src-to-address-list address-list=port-scanners \
     address-list-timeout=1d chain=input protocol=tcp psd=21,3s,3,1
