@@ -298,7 +298,7 @@ pub fn tcp_ports(what: &str) -> Vec<u16> {
     let ports = services.filter_map(|service| {
         let ports = service.strip_prefix("tcp/")?;
         let first = ports.split_once('-').map_or(ports, |(first, _)| first);
-        first.parse().ok().filter(|port| *port > 0)
+        first.parse::<u16>().ok().filter(|port| *port > 0)
     });
     ports.take(MOST).collect()
 }
