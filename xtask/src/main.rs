@@ -93,6 +93,8 @@ enum Job {
     },
     /// Licences, duplicate versions, sources and advisories (needs cargo-deny)
     Deny,
+    /// The client for Windows, macOS and other systems, as far as this machine can
+    Cross,
 }
 
 fn main() -> ExitCode {
@@ -122,5 +124,6 @@ fn perform(job: Job) -> Outcome {
         Job::Package { kind } => jobs::packages::build(kind),
         Job::Packages { parts } => jobs::packages::test(&parts),
         Job::Deny => jobs::checks::deny(),
+        Job::Cross => jobs::cross::run(),
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod bed;
 pub(crate) mod bench;
 pub(crate) mod checks;
+pub(crate) mod cross;
 pub(crate) mod fuzz;
 pub(crate) mod packages;
 pub(crate) mod setup;
