@@ -169,7 +169,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 /// Reads the command line. Where no host is named, it is the profile that the environment names.
-fn parse(args: &[OsString]) -> Result<Args, clap::Error> {
+///
+/// # Errors
+/// What is wrong with it, or what it asks to be printed.
+pub fn parse(args: &[OsString]) -> Result<Args, clap::Error> {
     let args = wait::joined(args);
     let profile = std::env::var_os(PROFILE).filter(|name| !name.is_empty());
     match (Args::try_parse_from(&args), profile) {

@@ -1,12 +1,15 @@
 //! What the guide tells a user to type is understood, and what it says that `knock doctor` says, it does.
 
+use std::ffi::OsString;
+
 use clap::{CommandFactory, Parser};
-use knock::cli::Args;
 use knock::cli::doctor::Doctor;
 use knock::cli::profile::Profile;
 use knock::cli::single::{Connect, Enroll, SshConfig};
+use knock::cli::{Args, parse};
 
 const GUIDE: &str = include_str!("../../../docs/guide/ssh-key.md");
+const CLIENT: &str = include_str!("../../../docs/guide/client.md");
 const README: &str = include_str!("../../../README.md");
 const DOCTOR: [&str; 5] = [
     include_str!("../src/spa/doctor.rs"),
@@ -28,7 +31,7 @@ fn commands(page: &str) -> Vec<String> {
 }
 
 fn is_understood(command: &str) -> bool {
-    let command = command.split(['>', '&']).next().unwrap_or_default();
+    let command = command.split(['<', '>', '&']).next().unwrap_or_default();
     let words: Vec<&str> = command.split_ascii_whitespace().collect();
     let rest = words.get(1..).unwrap_or_default();
     match words.get(1).copied() {
@@ -37,13 +40,16 @@ fn is_understood(command: &str) -> bool {
         Some("ssh-config") => SshConfig::try_parse_from(rest).is_ok(),
         Some("doctor") => Doctor::try_parse_from(rest).is_ok(),
         Some("profile") => Profile::try_parse_from(rest).is_ok(),
-        _ => Args::try_parse_from(&words).is_ok(),
+        _ => {
+            let words: Vec<_> = words.iter().map(OsString::from).collect();
+            parse(&words).is_ok()
+        }
     }
 }
 
 #[test]
 fn every_command_of_the_guide_is_understood() {
-    for (page, least) in [(GUIDE, 8), (README, 3)] {
+    for (page, least) in [(GUIDE, 8), (CLIENT, 11), (README, 3)] {
         let all = commands(page);
         assert!(all.len() >= least, "{all:?}");
         for command in all {
@@ -55,6 +61,16 @@ fn every_command_of_the_guide_is_understood() {
     }
     assert!(!is_understood("knock doctor"));
     assert!(!is_understood("knock --nonsense host"));
+}
+
+#[test]
+fn every_profile_of_the_guide_can_be_used() {
+    let blocks = CLIENT.split("```toml\n").skip(1);
+    let texts: Vec<_> = blocks.filter_map(|text| text.split("```").next()).collect();
+    assert_eq!(texts.len(), 2);
+    for text in texts {
+        knock::profile::Saved::parse(text).unwrap();
+    }
 }
 
 /// The texts stand in the sources over several lines.

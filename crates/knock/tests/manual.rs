@@ -49,6 +49,18 @@ fn the_manual_lists_every_option_and_no_other() {
 }
 
 #[test]
+fn the_manual_names_every_key_of_a_profile() {
+    let error = knock::profile::Saved::parse("nonsense = 1").unwrap_err();
+    let keys: Vec<_> = error.split('`').skip(3).step_by(2).collect();
+    assert!(keys.len() > 15, "{error}");
+    let section = PAGE.split(".Ss Profiles").nth(1).unwrap();
+    let section = section.split(".Ss ").next().unwrap();
+    let words: BTreeSet<_> = section.split_ascii_whitespace().collect();
+    let missing: Vec<_> = keys.iter().filter(|key| !words.contains(*key)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn the_manual_says_which_options_take_a_value() {
     for arg in options() {
         let long = arg.get_long().unwrap();
