@@ -168,6 +168,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     sequence::knock(&args)
 }
 
+/// The whole command line, for what writes completions: the subcommands are found by their first word
+/// before anything is parsed, so [`Args`] alone does not name them.
+#[must_use]
+pub fn command() -> Command {
+    let subcommands = [
+        single::Enroll::command().name("enroll"),
+        single::Connect::command().name("connect"),
+        single::SshConfig::command().name("ssh-config"),
+        doctor::Doctor::command().name("doctor"),
+        profile::Profile::command().name("profile"),
+    ];
+    Args::command().subcommands(subcommands)
+}
+
 /// Reads the command line. Where no host is named, it is the profile that the environment names.
 ///
 /// # Errors

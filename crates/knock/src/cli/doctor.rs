@@ -6,7 +6,7 @@ use clap::Parser;
 use knock_spa::Purpose;
 use serde_json::{Value, json};
 
-use super::single::{Door, teller, wanted};
+use super::single::{Door, teller, wanted_by_name};
 use super::{Route, complain, say, without_number};
 use crate::spa::doctor::{self, Level, Line, Visit};
 use crate::spa::profile::{self, ProfileError};
@@ -42,14 +42,14 @@ pub struct Doctor {
 
 /// Runs it: its exit code.
 pub(super) fn run(args: &Doctor) -> u8 {
-    let wanted = match wanted(&args.host, &args.door, &args.route, Purpose::Ask) {
+    let wanted = match wanted_by_name(&args.host, &args.door, &args.route, Purpose::Ask) {
         Ok(wanted) => wanted,
         Err(problem) => {
             complain(&problem);
             return report::USAGE;
         }
     };
-    if let Err(error @ ProfileError::Store(StoreError::Name(_))) = profile::path(&args.host) {
+    if let Err(error @ ProfileError::Store(StoreError::Name(_))) = profile::path(&wanted.host) {
         complain(&error.to_string());
         return report::USAGE;
     }
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Doctor) -> u8 {
     let code = code(&lines);
     if args.json {
         let checks: Vec<_> = lines.iter().map(object).collect();
-        say(&json!({ "host": args.host, "exit": code, "checks": checks }).to_string());
+        say(&json!({ "host": visit.wanted.host, "exit": code, "checks": checks }).to_string());
     }
     code
 }

@@ -11,7 +11,8 @@ use knock_core::sequence::Protocol;
 use knock_spa::DoorName;
 use serde_json::json;
 
-use super::{Args, complain, say};
+use super::single::Door;
+use super::{Args, Route, complain, say};
 use crate::pace::{Limit, Spacing};
 use crate::profile::{self, ProfileError, Saved};
 use crate::reach::WaitFor;
@@ -102,42 +103,80 @@ pub(super) fn applied(mut args: Args) -> Result<Args, ProfileError> {
     let Some(saved) = Saved::load(&args.host)? else {
         return Ok(args);
     };
-    args.host = match saved.host {
-        Some(host) => host,
-        None if profile::is_path(&args.host) => {
-            let why = "it names no host: host = \"server.example.com\"".to_owned();
-            return Err(ProfileError::Text(args.host.into(), why));
-        }
-        None => args.host,
-    };
+    args.host = host(&args.host, &saved)?;
     args.ports = saved.ports.iter().map(ToString::to_string).collect();
     if args.delay.is_none() && args.sequence.spacing.is_none() {
         let millis = saved.delay.map(u64::from);
         args.delay = millis.map(std::time::Duration::from_millis);
         args.sequence.spacing = saved.spacing;
     }
+    args.route = route(args.route, &saved);
+    args.single.door = door(args.single.door, &saved);
     let sequence = &mut args.sequence;
     sequence.flags = sequence.flags.or(saved.flags);
     sequence.payload = sequence.payload.take().or(saved.payload);
     sequence.source_port = sequence.source_port.or(saved.source_port);
-    let route = &mut args.route;
-    route.source = route.source.take().or(saved.source);
-    route.interface = route.interface.take().or(saved.interface);
-    if route.family().is_none() {
-        route.ipv4 = saved.family == Some(Family::V4);
-        route.ipv6 = saved.family == Some(Family::V6);
-    }
     let waiting = &mut args.waiting;
     let named = waiting.wait.filter(|wait| *wait != WaitFor::Opened);
     waiting.wait = named.or(saved.wait).or(waiting.wait);
     waiting.timeout = waiting.timeout.or(saved.timeout);
     waiting.retry = waiting.retry.or(saved.retry);
-    let door = &mut args.single.door;
-    door.door = door.door.take().or(saved.door);
-    door.open_for = door.open_for.or(saved.open_for);
-    door.identity = door.identity.take().or(saved.identity);
-    door.no_claim |= saved.no_claim;
     Ok(args)
+}
+
+/// The same for what knows single packets alone: host, door and way.
+pub(super) fn applied_to_single(
+    name: &str,
+    given: (&Door, &Route),
+) -> Result<(String, Door, Route), ProfileError> {
+    let (given_door, given_route) = (given.0.clone(), given.1.clone());
+    let Some(saved) = Saved::load(name)? else {
+        return Ok((name.to_owned(), given_door, given_route));
+    };
+    if !saved.ports.is_empty() {
+        let why = format!("it is a sequence: only `knock {name}` sends that, see --wait");
+        return Err(ProfileError::Text(profile::path(name)?, why));
+    }
+    let host = host(name, &saved)?;
+    Ok((host, door(given_door, &saved), route(given_route, &saved)))
+}
+
+/// A profile is called as its host, if it does not say otherwise.
+fn host(name: &str, saved: &Saved) -> Result<String, ProfileError> {
+    match &saved.host {
+        Some(host) => Ok(host.clone()),
+        None if profile::is_path(name) => {
+            let why = "it names no host: host = \"server.example.com\"".to_owned();
+            Err(ProfileError::Text(name.into(), why))
+        }
+        None => Ok(name.to_owned()),
+    }
+}
+
+fn route(given: Route, saved: &Saved) -> Route {
+    let (ipv4, ipv6) = match given.family() {
+        Some(_) => (given.ipv4, given.ipv6),
+        None => (
+            saved.family == Some(Family::V4),
+            saved.family == Some(Family::V6),
+        ),
+    };
+    Route {
+        ipv4,
+        ipv6,
+        source: given.source.or_else(|| saved.source.clone()),
+        interface: given.interface.or_else(|| saved.interface.clone()),
+        verbose: given.verbose,
+    }
+}
+
+fn door(given: Door, saved: &Saved) -> Door {
+    Door {
+        door: given.door.or_else(|| saved.door.clone()),
+        open_for: given.open_for.or(saved.open_for),
+        identity: given.identity.or_else(|| saved.identity.clone()),
+        no_claim: given.no_claim || saved.no_claim,
+    }
 }
 
 /// Runs the subcommand: its exit code.

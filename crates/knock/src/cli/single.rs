@@ -325,13 +325,20 @@ fn refused(host: &str, error: &KnockError, missing: u8, voice: Voice) -> u8 {
     code
 }
 
-/// A host's name may end with the dot of the root, so that it is no subcommand.
-pub(super) fn wanted(
-    host: &str,
+/// As [`wanted`], of a host or of a profile of single packets.
+pub(super) fn wanted_by_name(
+    name: &str,
     door: &Door,
     route: &Route,
     purpose: Purpose,
 ) -> Result<Wanted, String> {
+    let applied = super::profile::applied_to_single(name, (door, route));
+    let (host, door, route) = applied.map_err(|error| error.to_string())?;
+    wanted(&host, &door, &route, purpose)
+}
+
+/// A host's name may end with the dot of the root, so that it is no subcommand.
+fn wanted(host: &str, door: &Door, route: &Route, purpose: Purpose) -> Result<Wanted, String> {
     let source = route.source.as_deref().map(source).transpose()?;
     Ok(Wanted {
         host: host.to_owned(),
@@ -378,7 +385,7 @@ fn error_text(host: &str, error: &KnockError) -> String {
 }
 
 fn connect(args: &Connect) -> u8 {
-    let wanted = match wanted(&args.host, &args.door, &args.route, Purpose::Open) {
+    let wanted = match wanted_by_name(&args.host, &args.door, &args.route, Purpose::Open) {
         Ok(wanted) => Wanted {
             first_only: true,
             ..wanted

@@ -110,6 +110,33 @@ fn a_profile_says_which_door_and_for_how_long() {
 }
 
 #[test]
+fn connect_and_doctor_know_profiles_too() {
+    let (user, server) = pair(&Ways::default());
+    let path = user.path("config/knock/profiles/office.toml");
+    let write = |text: &str| {
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    write(&format!("host = \"{HOME}\"\ndoor = \"web\"\n"));
+    let (_, out, _) = user.knock(&["doctor", "--no-open", "office"]);
+    assert!(out.contains("web would open"), "{out}");
+    let service = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = service.local_addr().unwrap().port().to_string();
+    let accepted = thread::spawn(move || service.accept().map(drop));
+    let (code, _, err) = user.knock(&["connect", "office", &port]);
+    accepted.join().unwrap().unwrap();
+    assert_eq!((code, err.as_str()), (0, ""));
+    let asked = server.asked();
+    assert!(asked.iter().all(|asked| asked.door.as_str() == "web"));
+    write("ports = [7000]\n");
+    for arguments in [&["connect", "office", "22"][..], &["doctor", "office"]] {
+        let (code, out, err) = user.knock(arguments);
+        assert_eq!((code, out.as_str()), (2, ""));
+        assert!(err.contains("it is a sequence"), "{err}");
+    }
+}
+
+#[test]
 fn what_has_no_meaning_for_a_single_packet_is_refused() {
     let (user, server) = pair(&Ways::default());
     for (arguments, code) in [
