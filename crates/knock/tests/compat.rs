@@ -73,6 +73,7 @@ fn sources(prefix: &str) -> &'static [&'static str] {
         "convert" => &["crates/knockd/tests/convert"],
         "first" => &["crates/knockd/src/ctl/init", "crates/knockd/tests/first"],
         "cli" => &["crates/knockd/src"],
+        "profile" => &["crates/knock/tests/profile.rs"],
         "step" => &["crates/knock/src"],
         "wire" => &["crates/knock/tests/wire"],
         "check" => &["crates/knockd/tests"],
