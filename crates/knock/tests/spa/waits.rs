@@ -21,7 +21,7 @@ fn the_port_that_the_server_names_is_waited_for() {
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let mut lines = out.lines();
     assert!(lines.next().unwrap().starts_with("ssh open for"), "{out}");
-    let answers = format!("tcp {HOME}:{port} answers after 0.");
+    let answers = format!("tcp {HOME}:{port} answers after ");
     assert!(lines.next().unwrap().starts_with(&answers), "{out}");
     let (code, out, _) = user.knock(&["--json", "--wait", HOME]);
     assert_eq!(code, 0);
@@ -41,7 +41,7 @@ fn a_door_that_is_said_to_be_open_and_is_not_is_no_answer() {
     let (code, out, err) = user.knock(&wait);
     assert_eq!(code, 3);
     assert!(out.starts_with("ssh open for"), "{out}");
-    assert!(err.contains("does not answer within 0."), "{err}");
+    assert!(err.contains("does not answer within "), "{err}");
     assert!(
         err.contains(", after 2 knocks: Connection refused"),
         "{err}"
