@@ -122,13 +122,6 @@ impl Args {
     }
 }
 
-/// The whole command line, with its subcommands, for those who describe it: completions of shells.
-#[must_use]
-pub fn command() -> Command {
-    let command = Args::command().disable_help_subcommand(true);
-    command.subcommands(single::subcommands())
-}
-
 /// Runs the program and gives its exit code: 0 if every packet was sent or `-V` was asked for,
 /// else 1, as the original has it also for `-h` and a wrong command line.
 ///
@@ -179,7 +172,9 @@ pub fn command() -> Command {
         doctor::Doctor::command().name("doctor"),
         profile::Profile::command().name("profile"),
     ];
-    Args::command().subcommands(subcommands)
+    Args::command()
+        .disable_help_subcommand(true)
+        .subcommands(subcommands)
 }
 
 /// Reads the command line. Where no host is named, it is the profile that the environment names.

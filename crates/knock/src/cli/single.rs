@@ -7,8 +7,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use clap::Parser;
 use clap::error::ErrorKind;
-use clap::{Command, CommandFactory, Parser};
 use knock_spa::{DoorName, Purpose, UnixMillis};
 use serde_json::{Value, json};
 
@@ -111,17 +111,6 @@ pub struct Connect {
 pub struct SshConfig {
     /// A host that was enrolled
     host: String,
-}
-
-/// The subcommands, by the words that [`subcommand`] knows.
-pub(super) fn subcommands() -> [Command; 5] {
-    [
-        Enroll::command().name("enroll"),
-        Connect::command().name("connect"),
-        SshConfig::command().name("ssh-config"),
-        super::doctor::Doctor::command().name("doctor"),
-        super::profile::Profile::command().name("profile"),
-    ]
 }
 
 /// Runs a subcommand, if the first argument is one: its exit code.
