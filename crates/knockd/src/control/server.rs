@@ -1,7 +1,7 @@
 //! The socket of the daemon: who is connected, what they ask, and what they are still to be told.
 //!
 //! Nothing here waits for a client. What a client can cause is bounded: [`MAX_CLIENTS`] of them, one
-//! line of [`MAX_REQUEST`] bytes each, and [`ENOUGH`] bytes that wait to be read, beyond which only the
+//! line of [`super::MAX_REQUEST`] bytes each, and 256 KiB that wait to be read, beyond which only the
 //! answer that was just given goes. Events that a client does not read in time are counted for it.
 
 mod client;
@@ -120,7 +120,7 @@ impl Server {
         self.clients.retain(|_, client| !client.is_gone());
     }
 
-    /// The next request: one of each client in turn. What is no request is answered here.
+    /// The next request: one of each client for each [`Server::handle_readable`], in turn. What is no request is answered here.
     #[must_use]
     pub fn poll_request(&mut self) -> Option<Asked> {
         let turn = self.turn;

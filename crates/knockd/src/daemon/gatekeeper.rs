@@ -22,9 +22,9 @@ use crate::gate::{
 use crate::keeper::Why;
 use crate::log::{Level, Line};
 
-use lines::{gate_line, in_short, on_grant, whom};
+use lines::{gate_line, on_grant, whom};
 
-pub(super) use lines::{closed, to};
+pub(super) use lines::{closed, in_short, to};
 
 /// How long after a failure to put the gate up it is tried again.
 const RETRY: Duration = Duration::from_secs(1);

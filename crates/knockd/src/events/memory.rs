@@ -13,7 +13,7 @@ use crate::log::Line;
 /// many are gone.
 const KEPT: usize = 8_192;
 
-/// See the [module](self).
+/// Numbers events, counts them, and keeps the latest.
 #[derive(Debug)]
 pub struct Memory {
     run: RunId,

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +30,7 @@ mod notice;
 mod recall;
 mod sealed;
 mod supervisor;
+mod told;
 mod usual;
 mod watch;
 mod widen;
@@ -251,23 +251,6 @@ impl PacketSide {
                 None
             }
         }
-    }
-
-    /// The attempts that are under way at `now`, as far as they were reported: door, source, steps
-    /// taken, end. Those that end first come first.
-    pub fn attempts(
-        &self,
-        now: Timestamp,
-    ) -> impl Iterator<Item = (DoorId, IpAddr, u8, Timestamp)> {
-        let attempts = self.recall.attempts(now);
-        // Who only cools down is not under way.
-        let attempts = attempts.filter(|(_, _, progress)| progress.stage > 0);
-        attempts.map(|(door, source, progress)| (door, source, progress.stage, progress.until))
-    }
-
-    /// The interfaces that were asked for: their names, whether they are up, and their addresses.
-    pub fn interfaces(&self) -> impl Iterator<Item = (&str, bool, Vec<IpAddr>)> {
-        self.watch.interfaces()
     }
 
     /// The process id of the listener, if there is one.

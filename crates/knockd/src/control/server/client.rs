@@ -22,6 +22,8 @@ pub(super) struct Client {
     /// Whether it has not asked for anything yet.
     is_first: bool,
     events: Option<Stream>,
+    /// It had its turn since it was last read.
+    had_its_turn: bool,
     /// It sends nothing more.
     is_silent: bool,
     /// It is told what waits for it, and no more.
@@ -49,6 +51,7 @@ impl Client {
             sent: 0,
             is_first: true,
             events: None,
+            had_its_turn: false,
             is_silent: false,
             is_leaving: false,
             is_gone: false,
@@ -81,6 +84,7 @@ impl Client {
 
     /// Reads at most one line, and what has come with it.
     pub(super) fn read(&mut self) {
+        self.had_its_turn = false;
         let mut buffer = [0; 1024];
         while self.wants_to_read() {
             let room = (MAX_REQUEST + 1).saturating_sub(self.incoming.len());
@@ -105,9 +109,9 @@ impl Client {
         self.leave_if_done();
     }
 
-    /// The next request, if there is one and it is time for it.
+    /// The next request, if there is one and it is time for it: one for each [`Client::read`].
     pub(super) fn take_request(&mut self) -> Option<Result<Request, RequestError>> {
-        if !self.may_ask() {
+        if self.had_its_turn || !self.may_ask() {
             return None;
         }
         let Some(end) = self.line_end() else {
@@ -118,6 +122,7 @@ impl Client {
             self.is_leaving = true;
             return Some(Err(RequestError::TooLong));
         };
+        self.had_its_turn = true;
         let mut line: Vec<_> = self.incoming.drain(..=end).collect();
         line.pop();
         let parsed = parse_request(&line, self.is_first);

@@ -64,7 +64,7 @@ pub(super) fn whom(sources: Target, source: IpAddr) -> String {
     }
 }
 
-pub(super) fn in_short(names: &[String]) -> String {
+pub(in crate::daemon) fn in_short(names: &[String]) -> String {
     const MOST: usize = 8;
     let shown: Vec<_> = names.iter().take(MOST).map(String::as_str).collect();
     let mut text = shown.join(", ");

@@ -6,9 +6,10 @@ use std::time::Duration;
 use knock_core::door::{Door, DoorId, Native};
 use knock_core::time::{InUnits, Timestamp};
 
+use super::asked;
 use crate::clock;
 use crate::control::{Answer, Closed, Code, Commands, LogLevel, Opened};
-use crate::daemon::gatekeeper::to;
+use crate::daemon::gatekeeper::{in_short, to};
 use crate::daemon::sealed::{Came, time_of};
 use crate::daemon::serve::Daemon;
 use crate::events::{Grant, Kind, Reason, Who};
@@ -44,9 +45,9 @@ impl Daemon {
         let source = source.to_canonical();
         let door = self.door_named(name)?;
         let time = time_asked(&door, for_ms)?;
-        let door = door
-            .lasting(time)
-            .ok_or_else(|| error(Code::NoSuchDoor, "the door is gone"))?;
+        // Where nothing is said, gate and commands have each their own time, as after a knock.
+        let lasting = for_ms.and_then(|_| door.lasting(time));
+        let door = lasting.unwrap_or(door);
         let runs = door.action.for_source(source).is_some();
         if !runs && door.action.native.is_none() {
             let family = if source.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -54,7 +55,7 @@ impl Daemon {
             return Err(error(Code::NotOpened, text));
         }
         let text = format!("open {name} for {source}");
-        let line = self.note_operator(uid, Reason::Open, &text);
+        let line = asked(uid, Reason::Open, &text);
         self.log(line.of(name).about(source).quietly());
         let who = Who::Operator(uid);
         let opener = Opener {
@@ -109,7 +110,7 @@ impl Daemon {
             (None, Some(source)) => format!("all of {source}"),
             (Some(door), Some(source)) => format!("{door} of {source}"),
         };
-        let line = self.note_operator(uid, Reason::Close, &format!("close {what}"));
+        let line = asked(uid, Reason::Close, &format!("close {what}"));
         let line = door.iter().fold(line, |line, door| line.of(door));
         let line = source.iter().fold(line, |line, source| line.about(*source));
         self.log(line.quietly());
@@ -178,7 +179,7 @@ impl Daemon {
     }
 
     pub(super) fn reload_for_operator(&mut self, uid: u32) -> Done {
-        let line = self.note_operator(uid, Reason::Reload, "reload");
+        let line = asked(uid, Reason::Reload, "reload");
         self.log(line);
         match self.reload() {
             Ok(warnings) => Ok(Answer::Reloaded { warnings }),
@@ -195,7 +196,7 @@ impl Daemon {
             LogLevel::Debug => "debug",
             LogLevel::Info => "info",
         };
-        let line = self.note_operator(uid, Reason::LogLevel, &format!("log level {name}"));
+        let line = asked(uid, Reason::LogLevel, &format!("log level {name}"));
         self.log(line);
         self.settings.log.debug = level == LogLevel::Debug;
         self.scribe.set_debug(self.settings.log.debug);
@@ -208,7 +209,7 @@ impl Daemon {
         let found = all.find(|(_, door)| door.name == name);
         let found = found.and_then(|(id, _)| DoorRef::new(doors, DoorId(id)));
         found.ok_or_else(|| {
-            let names: Vec<_> = doors.iter().map(|door| door.name.as_str()).collect();
+            let names: Vec<_> = doors.iter().map(|door| door.name.clone()).collect();
             let text = format!(
                 "there is no door '{name}' (there are: {})",
                 in_short(&names)
@@ -262,21 +263,6 @@ fn opened(
             || commands == Some(Commands::Extended),
         commands,
     }
-}
-
-/// Of very many only the first.
-fn in_short(names: &[&str]) -> String {
-    const MOST: usize = 16;
-    let mut text = names
-        .iter()
-        .take(MOST)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
-    if names.len() > MOST {
-        text.push_str(&format!(" and {} more", names.len() - MOST));
-    }
-    text
 }
 
 impl From<Refused> for Answer {

@@ -104,9 +104,7 @@ impl Daemon {
         };
         server.handle_readable(listen::now());
         let mut asked = Vec::new();
-        while asked.len() < crate::control::server::MAX_CLIENTS
-            && let Some(one) = server.poll_request()
-        {
+        while let Some(one) = server.poll_request() {
             asked.push(one);
         }
         for Asked {
@@ -154,11 +152,12 @@ impl Daemon {
         self.perform();
         answer.unwrap_or_else(Answer::from)
     }
+}
 
-    /// An operator has asked for something: what, in words.
-    fn note_operator(&self, uid: u32, reason: Reason, text: &str) -> Line {
-        let text = format!("{text}, by operator uid {uid}");
-        let happened = Happened::new(Kind::Operator).because(reason);
-        Line::new(Level::Info, "operator", text).means(happened.by(Some(Who::Operator(uid))))
-    }
+/// An operator has asked for something: what, in words.
+fn asked(uid: u32, reason: Reason, text: &str) -> Line {
+    let who = Who::Operator(uid);
+    let text = format!("{text}, by {who}");
+    let happened = Happened::new(Kind::Operator).because(reason);
+    Line::new(Level::Info, "operator", text).means(happened.by(Some(who)))
 }
