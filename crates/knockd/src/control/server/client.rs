@@ -89,10 +89,8 @@ impl Client {
         while self.wants_to_read() {
             let room = (MAX_REQUEST + 1).saturating_sub(self.incoming.len());
             let length = room.min(buffer.len());
-            match self
-                .stream
-                .read(buffer.get_mut(..length).unwrap_or_default())
-            {
+            let room = buffer.get_mut(..length).unwrap_or_default();
+            match self.stream.read(room) {
                 Ok(0) => self.is_silent = true,
                 Ok(count) => self.incoming.extend(buffer.iter().take(count)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -100,8 +98,9 @@ impl Client {
                 Err(_) => return self.is_gone = true,
             }
             if self.follows() {
-                // Nothing is answered any more.
+                // Nothing is answered any more, and there may be no end of it.
                 self.incoming.clear();
+                break;
             }
         }
         // It may have closed one way only, and wait for its answer.

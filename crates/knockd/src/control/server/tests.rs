@@ -226,6 +226,25 @@ fn who_follows_and_goes_is_forgotten_and_who_only_sends_no_more_is_not() {
 }
 
 #[test]
+fn who_follows_and_sends_without_end_holds_nobody_up() {
+    let mut bench = Bench::new();
+    let mut client = bench.connect();
+    let follow = b"{\"version\":1,\"request\":\"events\",\"follow\":true}\n";
+    client.write_all(follow).unwrap();
+    bench.turn();
+    while client.write(&[b'x'; 4096]).is_ok() {}
+    bench.turn();
+    // Some of it was read, and not all: the next who has come has its turn.
+    let mut other = bench.connect();
+    other.write_all(STATUS).unwrap();
+    bench.happen(1);
+    bench.turn();
+    assert!(read(&mut other).contains("\"end\""));
+    assert!(read(&mut client).contains("it happened"));
+    assert!(client.write(b"x").is_err(), "it was all read");
+}
+
+#[test]
 fn a_dead_daemons_socket_is_taken_over_and_a_living_ones_is_not() {
     let bench = Bench::new();
     let living = Server::open(&bench.path()).unwrap_err();
