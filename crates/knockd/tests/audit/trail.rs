@@ -305,7 +305,8 @@ fn removed() -> Outcome {
     let path = site.path("logs/audit");
     let text = fs::read_to_string(&path)?;
     let lines: Vec<_> = text.lines().collect();
-    let without: Vec<_> = [&lines[..3], &lines[4..]].concat();
+    let mut without = lines.clone();
+    without.remove(3);
     fs::write(&path, without.join("\n") + "\n")?;
     let (code, text) = knockctl(&site, &["verify"])?;
     let place = format!(
@@ -318,7 +319,8 @@ fn removed() -> Outcome {
         code == Some(1) && text.contains("is not as it was written"),
         "{text}"
     );
-    fs::write(&path, lines[..4].join("\n") + "\n")?;
+    let first: Vec<_> = lines.into_iter().take(4).collect();
+    fs::write(&path, first.join("\n") + "\n")?;
     let (code, text) = knockctl(&site, &["verify"])?;
     assert!(
         code == Some(1) && text.contains("the end was cut off"),
@@ -343,8 +345,8 @@ fn report() -> Outcome {
     );
     let (_, text) = knockctl(&site, &["report", "--json", "--door", "cmd"])?;
     let json: serde_json::Value = serde_json::from_str(&text)?;
-    assert_eq!(json["accesses"][0]["door"], "cmd");
-    assert_eq!(json["accesses"][0]["to"], "127.0.0.1");
+    let of = |name: &str| json.pointer(&format!("/accesses/0/{name}"))?.as_str();
+    assert_eq!((of("door"), of("to")), (Some("cmd"), Some("127.0.0.1")));
     let (_, text) = knockctl(&site, &["report", "--since", "2w", "--until", "7d"])?;
     assert!(text.contains("nobody was let in"), "{text}");
     assert_eq!(knockctl(&site, &["report", "--since", "soon"])?.0, Some(2));
@@ -413,7 +415,11 @@ fn doors(count: usize) -> impl Iterator<Item = u16> {
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;
-        [7000, 7100, 7100, 7200][usize::try_from(state >> 30).unwrap_or(0)]
+        match state >> 30 {
+            0 => 7000,
+            1 => 7200,
+            _ => 7100,
+        }
     })
     .take(count)
 }
