@@ -138,6 +138,7 @@ for way in "apt-get" "dpkg"; do
 	is_sh "with the options of before" 'tr "\0" " " </proc/$(pgrep -x knockd)/cmdline | grep -q "i server0"'
 	opens_by_command
 	is_true "theirs is purged" apt purge knockd
+	is_sh "the script for sysvinit stays" "test -x /etc/init.d/knockd"
 	is_true "what was edited is as it was" as_edited
 	is_true "the service still starts at boot" enabled
 	is_true "ours installs again" apt install --reinstall "${ours_inside}"

@@ -62,11 +62,19 @@ impl Kind {
             Self::Rpm => "rpm",
         }
     }
+
+    /// What builds it, and Debian's package of that.
+    const fn tool(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Deb => ("dpkg-shlibdeps", "dpkg-dev"),
+            Self::Rpm => ("rpmbuild", "rpm"),
+        }
+    }
 }
 
 /// Builds a package for users, into `target/packages`.
 pub(crate) fn build(kind: Kind) -> Outcome {
-    setup::for_building(kind.name())?;
+    setup::install(&[kind.tool()])?;
     execute(cargo(".").args([
         "build",
         "--release",
@@ -196,7 +204,7 @@ fn scripts_of(folder: &Path, scripts: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 fn container() -> Outcome {
-    setup::for_containers()?;
+    setup::install(&[("podman", "podman"), ("crun", "crun"), ("conmon", "conmon")])?;
     execute(program("rustup").args(["--quiet", "target", "add", STATIC]))?;
     execute(cargo(".").args([
         "build",

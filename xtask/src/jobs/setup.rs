@@ -59,20 +59,8 @@ pub(crate) fn for_packages() -> Outcome {
     install(&FOR_PACKAGES)
 }
 
-/// The same for what builds packages of a kind.
-pub(crate) fn for_building(kind: &str) -> Outcome {
-    match kind {
-        "deb" => install(&[("dpkg-shlibdeps", "dpkg-dev")]),
-        _ => install(&[("rpmbuild", "rpm")]),
-    }
-}
-
-/// The same for containers, which `cargo xtask packages container` alone tries.
-pub(crate) fn for_containers() -> Outcome {
-    install(&[("podman", "podman"), ("crun", "crun"), ("conmon", "conmon")])
-}
-
-fn install(needed: &[(&str, &'static str)]) -> Outcome {
+/// The same for these programs, each with the package that has it.
+pub(crate) fn install(needed: &[(&str, &'static str)]) -> Outcome {
     let missing = missing(needed);
     if missing.is_empty() {
         return Ok(());
