@@ -3,11 +3,8 @@
 use std::error::Error;
 use std::path::Path;
 
-use crate::site::{CLIENT, KNOCKD, OTHER, SERVER, Site, eventually, knock};
+use crate::site::{CLIENT, KNOCKD, OTHER, SERVER, Site, THEIRS, eventually, knock};
 use crate::{Case, Outcome};
-
-/// The distribution's.
-const THEIRS: &str = "/usr/sbin/knockd";
 
 pub(crate) const CASES: &[Case] = &[
     (

@@ -91,9 +91,22 @@ impl Terminal {
         anstream::adapter::strip_str(&self.shown).to_string()
     }
 
+    /// Sends keys when they are waited for: before, the terminal itself would take some of them.
     fn answer(&mut self, question: &str, keys: &str) -> Outcome {
         self.expect(question)?;
+        self.await_raw()?;
         Ok(self.master.write_all(keys.as_bytes())?)
+    }
+
+    fn await_raw(&self) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        while tcgetattr(&self.slave)?.local_modes == self.before.local_modes {
+            if Instant::now() > deadline {
+                return Err(format!("it waits for no key: {:?}", self.shown).into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// The exit status, after which the terminal is as it was.
@@ -225,12 +238,7 @@ fn signalled() -> Outcome {
         let site = Site::new(&[22])?;
         let mut terminal = Terminal::start(&site, &["init", "-o", "new.conf", "--port", "tcp/22"])?;
         terminal.expect("Where do knocks come in")?;
-        let raw = || tcgetattr(&terminal.slave);
-        let deadline = Instant::now() + PATIENCE;
-        while raw()?.local_modes == terminal.before.local_modes {
-            assert!(Instant::now() < deadline, "it does not wait for a key");
-            thread::sleep(Duration::from_millis(5));
-        }
+        terminal.await_raw()?;
         terminal.process.signal(signal)?;
         let (status, shown) = terminal.end()?;
         assert_eq!(status, Some(1), "{shown}");

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::site::{CLIENT, KNOCKCTL, KNOCKD, OTHER, SERVER, Site, eventually, knock};
+use crate::site::{CLIENT, KNOCKCTL, KNOCKD, OTHER, SERVER, Site, THEIRS, eventually, knock};
 use crate::{Case, Outcome};
 
 pub(crate) const CASES: &[Case] = &[
@@ -17,6 +17,16 @@ pub(crate) const CASES: &[Case] = &[
         "without_the_gate_commands_open_the_port",
         || knock().is_file() && Path::new("/usr/sbin/iptables").is_file(),
         opens_by_commands,
+    ),
+    (
+        "the_printed_line_for_another_firewall_lets_in_who_knocked",
+        || knock().is_file() && Path::new("/usr/sbin/iptables").is_file(),
+        opens_behind_a_firewall,
+    ),
+    (
+        "the_distributions_daemon_is_noticed",
+        || Path::new(THEIRS).is_file(),
+        theirs,
     ),
     ("a_file_that_is_there_stays_as_it_is", || true, stays),
     (
@@ -75,6 +85,59 @@ fn opens() -> Outcome {
     Ok(())
 }
 
+fn opens_behind_a_firewall() -> Outcome {
+    let site = Site::new(&[22])?;
+    site.run("iptables", &["-P", "INPUT", "DROP"])?;
+    let told = site.knockctl(&["init", "--yes", "--output", "new.conf"])?;
+    let lines = told.lines().map(str::trim);
+    let mut lines = lines.filter(|line| line.starts_with("iptables "));
+    let line = lines.next().ok_or_else(|| format!("no line in {told}"))?;
+    assert!(
+        told.contains("Your firewall drops also who has knocked."),
+        "{told}"
+    );
+    let log = own_log(&site)?;
+    let _daemon = site.daemon(KNOCKD, &["-c", "new.conf"], &log)?;
+    site.knock(&client_line(&told)?)?;
+    eventually("the door is open", || {
+        site.read("log").contains("tcp/22 open for")
+    })?;
+    assert!(!site.reaches(CLIENT, 22)?, "the firewall drops it");
+    let output = site.run("sh", &["-c", line])?;
+    assert!(output.status.success(), "{line}");
+    assert!(
+        site.reaches(CLIENT, 22)? && !site.reaches(OTHER, 22)?,
+        "{told}"
+    );
+    Ok(())
+}
+
+fn theirs() -> Outcome {
+    let site = Site::new(&[22])?;
+    let told = site.knockctl(&["init", "--yes", "--output", "alone.conf"])?;
+    assert!(!told.contains("process"), "{told}");
+    fs::write(
+        site.path("theirs.conf"),
+        "[A]\nsequence = 7000\ncommand = true\n",
+    )?;
+    let log = site.path("theirs.log").display().to_string();
+    let arguments = ["-i", "eth0", "-c", "theirs.conf", "-g", &log];
+    let daemon = site.daemon(THEIRS, &arguments, Path::new(&log))?;
+    let told = site.knockctl(&["init", "--yes", "--output", "beside.conf"])?;
+    let expected = format!("(process {}) seems to be the distribution's", daemon.id());
+    assert!(told.contains(&expected), "{told}");
+    Ok(())
+}
+
+/// Another test has the log that is written into the file.
+fn own_log(site: &Site) -> Outcome<PathBuf> {
+    let log = site.path("log");
+    let text = site.read("new.conf");
+    let text = text.replace("/var/log/knockd.log", &log.display().to_string());
+    fs::write(site.path("new.conf"), text)?;
+    Ok(log)
+}
+
 fn opens_by_commands() -> Outcome {
     let site = Site::new(&[2222])?;
     let arguments = [
@@ -97,11 +160,7 @@ fn opens_by_commands() -> Outcome {
     site.run("iptables", &["-P", "INPUT", "DROP"])?;
     let state = "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT";
     site.run("iptables", &state.split(' ').collect::<Vec<_>>())?;
-    // Another test has the log that it names.
-    let text = site.read("new.conf");
-    let log = site.path("log");
-    let text = text.replace("/var/log/knockd.log", &log.display().to_string());
-    fs::write(site.path("new.conf"), text)?;
+    let log = own_log(&site)?;
     let _daemon = site.daemon(KNOCKD, &["-c", "new.conf"], &log)?;
     assert!(!site.reaches(CLIENT, 2222)?);
     site.knock(&client_line(&told)?)?;

@@ -16,6 +16,9 @@ use crate::Outcome;
 pub(crate) const KNOCKCTL: &str = env!("CARGO_BIN_EXE_knockctl");
 pub(crate) const KNOCKD: &str = env!("CARGO_BIN_EXE_knockd");
 
+/// The distribution's daemon.
+pub(crate) const THEIRS: &str = "/usr/sbin/knockd";
+
 pub(crate) const SERVER: &str = "10.77.0.2";
 pub(crate) const CLIENT: &str = "10.77.0.1";
 pub(crate) const OTHER: &str = "10.77.0.3";

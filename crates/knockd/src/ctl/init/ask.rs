@@ -5,12 +5,16 @@
 use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use dialoguer::console::Term;
 use dialoguer::theme::ColorfulTheme;
 use dialoguer::{Confirm, Input, Select};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 /// No answer is longer, in bytes.
 const LONGEST: u64 = 4_096;
@@ -33,28 +37,20 @@ impl fmt::Display for AskError {
     }
 }
 
-impl From<dialoguer::Error> for AskError {
-    fn from(error: dialoguer::Error) -> Self {
-        let dialoguer::Error::IO(error) = error;
-        Self::from(error)
-    }
-}
-
 impl From<io::Error> for AskError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::Interrupted | io::ErrorKind::UnexpectedEof => Self::Cancelled,
+            io::ErrorKind::UnexpectedEof => Self::Cancelled,
             _ => Self::Io(error),
         }
     }
 }
 
 /// How to ask.
-pub(super) enum Asker {
-    /// With a cursor to move. Boxed, as it has all the colours.
-    Terminal(Box<ColorfulTheme>),
-    /// A question, and a line in answer.
-    Lines,
+pub(super) struct Asker {
+    /// With a cursor to move, in these colours; without them by a question, and a line in answer.
+    theme: Option<ColorfulTheme>,
+    _watch: Option<Watch>,
 }
 
 /// Says whether an answer will do, or what was expected.
@@ -64,26 +60,27 @@ impl Asker {
     /// For this process's standard input and standard error.
     ///
     /// # Errors
-    /// If signals cannot be caught.
+    /// If the terminal cannot be watched over.
     pub(super) fn new() -> io::Result<Self> {
         let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
         if is_dumb || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-            return Ok(Self::Lines);
+            return Ok(Self {
+                theme: None,
+                _watch: None,
+            });
         }
-        // While a key is waited for, the terminal is raw. Caught, these signals end the waiting, and
-        // what waits puts it right; nobody looks at the flag.
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
-        }
-        Ok(Self::Terminal(Box::default()))
+        Ok(Self {
+            theme: Some(ColorfulTheme::default()),
+            _watch: Some(Watch::begin()?),
+        })
     }
 
     /// A line that `judge` takes; `usual` if it is empty.
     pub(super) fn text(&self, question: &str, usual: &str, judge: Judge<'_>) -> Answer<String> {
-        let Self::Terminal(theme) = self else {
+        let Some(theme) = &self.theme else {
             return text(question, usual, judge);
         };
-        let mut input = Input::<String>::with_theme(theme.as_ref()).with_prompt(question);
+        let mut input = Input::<String>::with_theme(theme).with_prompt(question);
         if !usual.is_empty() {
             input = input.default(usual.to_owned());
         }
@@ -93,33 +90,72 @@ impl Asker {
 
     /// Which of `items`, of which there is one at least.
     pub(super) fn choice(&self, question: &str, items: &[String], usual: usize) -> Answer<usize> {
-        let Self::Terminal(theme) = self else {
+        let Some(theme) = &self.theme else {
             return choice(question, items, usual);
         };
-        let select = Select::with_theme(theme.as_ref()).with_prompt(question);
+        let select = Select::with_theme(theme).with_prompt(question);
         restored(select.items(items).default(usual).interact())
     }
 
     /// Yes or no.
     pub(super) fn yes(&self, question: &str, usual: bool) -> Answer<bool> {
-        let Self::Terminal(theme) = self else {
+        let Some(theme) = &self.theme else {
             return yes(question, usual);
         };
-        let confirm = Confirm::with_theme(theme.as_ref()).with_prompt(question);
+        let confirm = Confirm::with_theme(theme).with_prompt(question);
         restored(confirm.default(usual).interact())
     }
 }
 
 type Answer<T> = Result<T, AskError>;
 
-/// The cursor may have been hidden when it was cancelled.
+/// While a key is waited for, the terminal is raw, and in lists without a cursor. Whoever ends the
+/// dialogue meanwhile finds it as it was.
+struct Watch(Arc<AtomicBool>);
+
+impl Watch {
+    fn begin() -> io::Result<Self> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let watch = Self(Arc::clone(&is_over));
+        let before = tcgetattr(io::stdin())?;
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        thread::Builder::new().spawn(move || {
+            let Some(signal) = signals.forever().next() else {
+                return;
+            };
+            if is_over.load(Ordering::SeqCst) {
+                // It does what it does elsewhere; what may be half written has another name.
+                emulate_default_handler(signal).ok();
+                return;
+            }
+            // If the terminal is gone, there is nothing to restore.
+            tcsetattr(io::stdin(), OptionalActions::Now, &before).ok();
+            Term::stderr().show_cursor().ok();
+            say(&format!("\nknockctl: {}\n", AskError::Cancelled)).ok();
+            std::process::exit(1);
+        })?;
+        Ok(watch)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// What reads keys sends a signal for Ctrl-C, and is broken off by any: then [`Watch`] has the word.
 fn restored<T>(answer: dialoguer::Result<T>) -> Answer<T> {
-    answer.map_err(|error| {
-        let term = Term::stderr();
-        // If the terminal is gone, there is nothing to restore.
-        term.show_cursor().and_then(|()| term.write_line("")).ok();
-        error.into()
-    })
+    let error = match answer {
+        Ok(answer) => return Ok(answer),
+        Err(dialoguer::Error::IO(error)) => error,
+    };
+    while error.kind() == io::ErrorKind::Interrupted {
+        thread::park();
+    }
+    // If the terminal is gone, there is nothing to restore.
+    Term::stderr().show_cursor().ok();
+    Err(error.into())
 }
 
 fn text(question: &str, usual: &str, judge: Judge<'_>) -> Answer<String> {

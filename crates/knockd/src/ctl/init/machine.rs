@@ -60,8 +60,6 @@ pub(super) enum Running {
     Ours(u32),
     /// One that is a single process, as the distribution's is.
     Other(u32),
-    /// This one among others.
-    Several(u32),
 }
 
 /// A firewall that commands can open.
@@ -163,15 +161,16 @@ fn keys() -> Option<String> {
 fn running(proc: &Path) -> Running {
     let here = fs::read_link(proc.join("self/ns/net")).ok();
     let is_here = |pid: u32| fs::read_link(proc.join(format!("{pid}/ns/net"))).ok() == here;
-    match find(proc, &By::Search(&[])) {
-        Ok(Daemon { keeper, .. }) if !is_here(keeper) => Running::No,
-        Ok(Daemon { keeper, listeners }) if listeners.is_empty() => Running::Other(keeper),
-        Ok(Daemon { keeper, .. }) => Running::Ours(keeper),
-        Err(FindError::Several(pids)) => {
-            let mut pids = pids.into_iter().filter(|pid| is_here(*pid));
-            pids.next().map_or(Running::No, Running::Several)
-        }
-        Err(_) => Running::No,
+    let pids = match find(proc, &By::Search(&[])) {
+        Ok(daemon) => vec![daemon.keeper],
+        Err(FindError::Several(pids)) => pids,
+        Err(_) => Vec::new(),
+    };
+    let mut here = pids.into_iter().filter(|pid| is_here(*pid));
+    match here.find_map(|pid| find(proc, &By::Pid(pid)).ok()) {
+        Some(Daemon { keeper, listeners }) if listeners.is_empty() => Running::Other(keeper),
+        Some(Daemon { keeper, .. }) => Running::Ours(keeper),
+        None => Running::No,
     }
 }
 

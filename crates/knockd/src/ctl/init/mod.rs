@@ -100,6 +100,7 @@ fn init(options: &Options) -> Result<(), String> {
         Answers::proposed(options, &machine)?
     } else {
         let asker = Asker::new().map_err(|error| error.to_string())?;
+        // The terminal is watched over as long as there is somebody to ask.
         Answers::asked(options, &machine, &asker)?
     };
     let answers = answers.dealt(&machine, &mut || SystemRng.next_u64())?;

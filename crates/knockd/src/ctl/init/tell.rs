@@ -3,6 +3,9 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
+use knock_core::service::Service;
+use nix::unistd::gethostname;
+
 use super::answers::{Answers, Guard, How};
 use super::machine::{Machine, Running};
 use super::{Options, text};
@@ -52,7 +55,23 @@ fn client(options: &Options, answers: &Answers, host: &str) -> String {
         told.push_str(&drawing);
     }
     told.push_str("Keep it where you keep your keys. It is also in the file.\n");
+    told.push_str(&profile(answers, host));
     told
+}
+
+/// How a client keeps it, so that it stands on no command line.
+fn profile(answers: &Answers, host: &str) -> String {
+    let name = gethostname().ok().and_then(|name| name.into_string().ok());
+    let name = name.unwrap_or_else(|| "NAME".to_owned());
+    let tcp = answers.services.iter().find_map(|service| match service {
+        Service::Tcp(ports) => Some(format!(" --wait tcp/{}", ports.first())),
+        Service::Udp(_) | Service::Icmp => None,
+    });
+    let wait = tcp.unwrap_or_default();
+    format!(
+        "Or once, so that it stands on no command line; the ports are asked for:\n\
+         \x20   knock profile add --host {host}{wait} {name}\n    knock {name}\n"
+    )
 }
 
 /// What the firewall of this machine needs to be told.
@@ -79,7 +98,7 @@ fn outside(answers: &Answers, loaded: &Loaded) -> String {
 fn running(daemon: Running) -> String {
     match daemon {
         Running::No => String::new(),
-        Running::Ours(pid) | Running::Several(pid) => format!(
+        Running::Ours(pid) => format!(
             "\nknockd runs already (process {pid}), with the configuration that it was started with.\n"
         ),
         Running::Other(pid) => format!(
