@@ -90,8 +90,12 @@ pub(super) fn report(loaded: &Loaded) -> (String, bool) {
 
 /// Writes the report; a reader that has gone away has read enough.
 pub(super) fn show(text: &str) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    print(anstream::stdout().lock(), text.as_bytes())
+}
+
+/// Writes bytes as they are; a reader that has gone away has read enough.
+pub(super) fn print(mut out: impl Write, bytes: &[u8]) -> io::Result<()> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }

@@ -35,11 +35,11 @@ pub(super) fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Writes `text` to `path`, with mode 0600. When this returns, it is on the disk.
+/// Writes `text`, as it is, to `path`, with mode 0600. When this returns, it is on the disk.
 ///
 /// # Errors
 /// If something is there, or the folder is not for us.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), NewFileError> {
+pub(super) fn write(path: &Path, text: &[u8]) -> Result<(), NewFileError> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -53,7 +53,7 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), NewFileError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     let written = options.open(&draft).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
+        file.write_all(text)?;
         file.sync_all()
     });
     // Unlike a renaming, a second name never takes the place of another file.
@@ -79,7 +79,7 @@ mod tests {
     fn a_new_file_is_for_its_owner_alone_and_nothing_else_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("knockd.conf");
-        write(&path, "[A]\n").unwrap();
+        write(&path, b"[A]\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "[A]\n");
         assert_eq!(
             path.metadata().unwrap().permissions().mode() & 0o7777,
@@ -96,7 +96,7 @@ mod tests {
         let link = folder.path().join("link");
         symlink("/nonexistent/file", &link).unwrap();
         for path in [&path, &link, &folder.path().to_owned()] {
-            let error = write(path, "theirs").unwrap_err();
+            let error = write(path, b"theirs").unwrap_err();
             assert!(matches!(error, NewFileError::Exists(_)), "{error}");
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let error = write(Path::new("/nonexistent/knockd.conf"), "").unwrap_err();
+        let error = write(Path::new("/nonexistent/knockd.conf"), b"").unwrap_err();
         assert_eq!(
             error.to_string(),
             "cannot write in /nonexistent: No such file or directory"

@@ -51,7 +51,7 @@ pub use failure::StartError;
 pub use intake::{Intake, Message, Misbehaviour};
 pub use knock_core::config::Sandbox;
 pub use notice::{InterfaceChange, Notice, Problem};
-pub use usual::{ANY, DefaultInterface, default_interface};
+pub use usual::{ANY, DefaultInterface, default_interface, interface_of_default_route};
 
 /// What a packet side needs to know at its start.
 #[derive(Clone, Debug)]

@@ -42,3 +42,11 @@ pub fn default_interface() -> io::Result<DefaultInterface> {
     let default = links.of_default_route()?;
     Ok(default.map_or(DefaultInterface::Any, DefaultInterface::DefaultRoute))
 }
+
+/// The interface that packets from afar come in at, if there is a default route.
+///
+/// # Errors
+/// If the kernel's interfaces and routes cannot be listed.
+pub fn interface_of_default_route() -> io::Result<Option<String>> {
+    Links::new()?.of_default_route()
+}

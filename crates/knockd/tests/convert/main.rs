@@ -128,6 +128,28 @@ fn what_opens_nothing_and_what_is_no_format_is_an_error() {
 }
 
 #[test]
+fn a_right_that_has_no_equal_is_not_replaced_by_another() {
+    let stanza = b"SOURCE ANY\nOPEN_PORTS icmp/0\nKEY x\n";
+    let nothing = ConvertError::Nothing(Format::Fwknop);
+    assert_eq!(convert(stanza, None, &service), Err(nothing));
+    let jump = b"[RESOURCES]\n1 = jump / input: X / users: 2\n";
+    let nothing = ConvertError::Nothing(Format::Letmein);
+    assert_eq!(convert(jump, None, &service), Err(nothing));
+}
+
+#[test]
+fn a_comment_of_any_bytes_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old.conf");
+    let rest = b"[A]\nsequence = 1,3,2\ncommand = ufw allow from %IP% to any port 22 proto tcp\n";
+    let before = [&b"# caf\xe9\n"[..], rest].concat();
+    fs::write(&path, before).unwrap();
+    let output = knockctl(&[&path.display().to_string()]).unwrap();
+    assert!(output.stdout.starts_with(b"# caf\xe9\n[A]\n"));
+    assert!(output.stdout.ends_with(b"\nopen_for = 24h\n"));
+}
+
+#[test]
 fn one_rule_less_is_one_way_less() {
     let text = String::from_utf8(example("recent-chains.rules").unwrap()).unwrap();
     for port in ["11111", "23232", "17171"] {

@@ -258,6 +258,12 @@ fn sealed() -> Outcome {
         site.read("new.conf")
             .contains(&format!("    authorized_keys = {keys}\n"))
     );
+    // What is to be run next, but for what closes the port.
+    site.knockctl(&["keys", "init", "-c", "new.conf"])?;
+    let profile = site.knockctl(&["profile", "-c", "new.conf"])?;
+    let profile: serde_json::Value = serde_json::from_str(&profile)?;
+    assert_eq!(profile.get("doors"), Some(&serde_json::json!(["ssh"])));
+    assert_eq!(profile.get("addresses"), Some(&serde_json::json!([SERVER])));
     Ok(())
 }
 

@@ -47,7 +47,7 @@ pub(super) fn convert(text: &str) -> Converted {
     }
     let numbered = (1..).zip(&stanzas);
     let doors: Vec<_> = numbered
-        .map(|(number, stanza)| {
+        .filter_map(|(number, stanza)| {
             Stanza {
                 values: stanza,
                 notes: &mut notes,
@@ -87,7 +87,8 @@ struct Stanza<'a> {
 }
 
 impl Stanza<'_> {
-    fn door(&mut self, number: usize, of: usize) -> Draft {
+    /// `None` if it would open nothing.
+    fn door(&mut self, number: usize, of: usize) -> Option<Draft> {
         let first = self.values.first().map_or(0, |value| value.line);
         let mut door = Draft {
             name: if of == 1 {
@@ -125,7 +126,12 @@ impl Stanza<'_> {
             door.more
                 .insert(0, ("ttl_max", knock_core::time::InUnits(most).to_string()));
         }
-        if door.open.is_empty() && !door.more.iter().any(|(key, _)| *key == "start_command") {
+        let has_command = door.more.iter().any(|(key, _)| *key == "start_command");
+        if door.open.is_empty() && !has_command {
+            if self.values.iter().any(|value| value.key == "OPEN_PORTS") {
+                self.note(first, "nothing of this can be opened: left out".to_owned());
+                return None;
+            }
             door.open.extend(Ports::new(SSH, SSH).map(Service::Tcp));
             self.note(
                 first,
@@ -136,7 +142,7 @@ impl Stanza<'_> {
             );
         }
         door.trigger = Trigger::Keys(vec![keys]);
-        door
+        Some(door)
     }
 
     fn value(&mut self, value: &Value, door: &mut Draft, keys: &str) {

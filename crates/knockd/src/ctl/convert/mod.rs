@@ -176,16 +176,16 @@ fn try_run(options: &Options) -> Result<(), String> {
             line => anstream::eprintln!("warning: {shown}:{line}: {text}"),
         }
     }
-    let result = String::from_utf8_lossy(&converted.text);
     if let Some(output) = &options.output {
-        return write(output, &result);
+        return write(output, &converted.text);
     }
     let text = if options.diff {
-        difference(&String::from_utf8_lossy(&bytes), &result, path)
+        difference(&bytes, &converted.text, path).into_bytes()
     } else {
-        result.into_owned()
+        converted.text
     };
-    super::check::show(&text).map_err(|error| format!("cannot write: {error}"))
+    let printed = super::check::print(io::stdout().lock(), &text);
+    printed.map_err(|error| format!("cannot write: {error}"))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
@@ -197,13 +197,20 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
         Box::new(File::open(path).map_err(failed)?)
     };
     source
-        .take(MAX_BYTES)
+        .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(failed)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len > MAX_BYTES) {
+        return Err(format!(
+            "{}: larger than {} MiB",
+            path.display(),
+            MAX_BYTES >> 20
+        ));
+    }
     Ok(bytes)
 }
 
-fn write(output: &Path, text: &str) -> Result<(), String> {
+fn write(output: &Path, text: &[u8]) -> Result<(), String> {
     new_file::write(output, text).map_err(|error| match error {
         new_file::NewFileError::Exists(path) => taken(&path),
         error @ new_file::NewFileError::Folder(..) => error.to_string(),
@@ -218,9 +225,14 @@ fn taken(path: &Path) -> String {
     format!("{path} is there already, and stays as it is: name another file with --output")
 }
 
-fn difference(before: &str, after: &str, path: &Path) -> String {
+/// For people to read: bytes that are no text are shown as such.
+fn difference(before: &[u8], after: &[u8], path: &Path) -> String {
     let names = (path.display().to_string(), "converted");
-    let diff = TextDiff::from_lines(before, after);
+    let (before, after) = (
+        String::from_utf8_lossy(before),
+        String::from_utf8_lossy(after),
+    );
+    let diff = TextDiff::from_lines(before.as_ref(), after.as_ref());
     let mut diff = diff.unified_diff();
     diff.header(&names.0, names.1).to_string()
 }

@@ -100,18 +100,15 @@ impl<'a> Conversion<'a> {
         places: &DoorPlaces,
         services: Lookup<'_>,
     ) -> Result<Fate, (usize, String)> {
-        let text = |key| {
-            let span = places.value(key)?;
-            let at = span.start;
-            let text = str::from_utf8(self.bytes.get(span)?).ok()?;
-            Some((at, text)).filter(|(_, text)| !text.is_empty())
-        };
-        let read = |key| match text(key) {
-            None => Ok(None),
-            Some((at, text)) => match meaning(text, services) {
-                Ok(meaning) => Ok(Some((at, meaning))),
-                Err(why) => Err((at, format!("this stays a command, since {why}"))),
-            },
+        let read = |key| {
+            let span = places.value(key).filter(|span| !span.is_empty());
+            let Some(span) = span else { return Ok(None) };
+            // Only comments may hold bytes that are no text.
+            let text = str::from_utf8(self.bytes.get(span.clone()).unwrap_or_default());
+            match meaning(text.unwrap_or_default(), services) {
+                Ok(meaning) => Ok(Some((span.start, meaning))),
+                Err(why) => Err((span.start, format!("this stays a command, since {why}"))),
+            }
         };
         let start = read(Key::StartCommand)?;
         let start_6 = read(Key::StartCommand6)?;
@@ -209,7 +206,11 @@ impl<'a> Conversion<'a> {
         for (other, fate) in self.config.doors.iter().zip(fates) {
             let opens = matches!(fate, Ok(Fate::Opens(open, _)) if open == closed);
             let native = other.action.native.as_ref();
-            let is_native = native.is_some_and(|native| native.open == closed);
+            let is_native = native.is_some_and(|native| {
+                let mut open = native.open.clone();
+                open.sort_unstable();
+                open == closed
+            });
             if (opens || is_native) && !names.contains(&other.name.as_str()) {
                 names.push(other.name.as_str());
             }

@@ -14,7 +14,7 @@ use crate::ctl::check::clients;
 use crate::ctl::check::guards::ssh_port;
 use crate::ctl::check::listeners::Listeners;
 use crate::ctl::doctor::find::{By, Daemon, FindError, find};
-use crate::listen::{ANY, default_interface};
+use crate::listen::{ANY, interface_of_default_route};
 use crate::services::Services;
 
 /// Where ssh listens, unless something says otherwise.
@@ -73,10 +73,10 @@ impl Machine {
     pub(super) fn look() -> Self {
         let listeners = Listeners::read(Path::new("/proc/net"));
         let usual_ssh = || listeners.has(Protocol::Tcp, SSH).then_some(SSH);
-        let usual = default_interface().map(|interface| interface.name().to_owned());
+        let usual = interface_of_default_route().ok().flatten();
         Self {
             interfaces: interfaces(),
-            usual: usual.unwrap_or_else(|_| ANY.to_owned()),
+            usual: usual.unwrap_or_else(|| ANY.to_owned()),
             ssh: ssh_port().or_else(usual_ssh),
             keys: keys(),
             given: clients::given(Path::new(clients::FOLDER)).unwrap_or(GIVEN),

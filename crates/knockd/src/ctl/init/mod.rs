@@ -108,7 +108,7 @@ fn init(options: &Options) -> Result<(), String> {
     if options.dry_run {
         return super::check::show(&text).map_err(|error| format!("cannot write: {error}"));
     }
-    new_file::write(&options.output, &text).map_err(|error| match error {
+    new_file::write(&options.output, text.as_bytes()).map_err(|error| match error {
         new_file::NewFileError::Exists(_) => taken(options),
         error => format!("{error}\nwrite another file with --output, or run this as root"),
     })?;

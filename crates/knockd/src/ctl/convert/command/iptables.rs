@@ -114,6 +114,8 @@ fn read<'a>(args: &[&'a str]) -> Result<Rule<'a>, Why> {
                 }
             }
             "--comment" => drop(value(option, args.next())?),
+            // What begins a connection, which is what a door lets in.
+            "--syn" => {}
             "-j" | "--jump" => rule.target = value(option, args.next())?,
             other => return Err(beyond(other)),
         }

@@ -22,6 +22,7 @@ pub(super) fn meaning(args: &[&str], services: Lookup<'_>) -> Result<Meaning, Wh
         words = match words {
             [] => break,
             ["in", rest @ ..] => rest,
+            ["on", ..] => return Err(beyond("on")),
             ["proto", name, rest @ ..] => {
                 protocols = vec![protocol(name).ok_or_else(|| beyond(name))?];
                 rest
