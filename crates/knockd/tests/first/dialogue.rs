@@ -136,7 +136,7 @@ impl Terminal {
 /// Both ends of terminals that nobody has used.
 static TERMINALS: Mutex<Vec<(OwnedFd, OwnedFd)>> = Mutex::new(Vec::new());
 
-/// Opens terminals for all tests, as long as `/dev` has what that takes.
+/// Opens terminals for all tests.
 pub(crate) fn prepare() -> Outcome {
     let size = Winsize {
         ws_row: 24,

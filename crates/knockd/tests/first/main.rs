@@ -9,19 +9,28 @@ mod site;
 use std::error::Error;
 use std::process::ExitCode;
 
-use knockd::lab::{Identity, isolate, protect_file_system};
+use knockd::lab::{Identity, isolate, own_state};
 use libtest_mimic::{Arguments, Failed, Trial};
+use nix::mount::{MsFlags, mount};
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// A name, what must be there for it, and the test.
 type Case = (&'static str, fn() -> bool, fn() -> Outcome);
 
-/// What is written names a log of the machine's.
 fn prepare() -> Outcome {
-    isolate(Identity::UserNamespace)?;
-    dialogue::prepare()?;
-    Ok(protect_file_system()?)
+    isolate(Identity::RootIfNeeded)?;
+    own_state()?;
+    // What is written names a log of the machine's.
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(
+        Some("tmpfs"),
+        "/var/log",
+        Some("tmpfs"),
+        flags,
+        None::<&str>,
+    )?;
+    dialogue::prepare()
 }
 
 fn main() -> ExitCode {
