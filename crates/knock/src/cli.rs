@@ -33,7 +33,7 @@ const PROFILE: &str = "KNOCK_PROFILE";
     infer_long_args = true,
     args_override_self = true,
     override_usage = "knock [options] <host> <port[:proto]> [port[:proto]] ...\n       \
-                      knock [options] <host>\n       \
+                      knock [options] <host | profile>\n       \
                       knock enroll | connect | ssh-config | doctor | profile ... (each has --help)",
     after_help = "A port is a number or a service name, proto is tcp (the default) or udp;\n\
                   icmp or icmp:SIZE is an echo request. Nothing is sent unless every argument\n\

@@ -1,5 +1,6 @@
 //! `knock HOST PORT …`: a packet to each port, and what came of it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::thread;
@@ -221,17 +222,30 @@ fn refusal(args: &Args, error: &RouteError) -> String {
             let from = [from, port.as_deref().unwrap_or_default()].join(" ");
             format!("cannot send from '{}': {error}", from.trim().escape_debug())
         }
-        RouteError::Raw(_) => format!(
-            "--flags: {}: such packets need CAP_NET_RAW: be root, or leave it out",
-            without_number(&error.to_string())
-        ),
-        RouteError::Echo(_) => format!(
-            "icmp: {}: echo requests need that the sysctl net.ipv4.ping_group_range has a group of \
-             yours, or CAP_NET_RAW: be root",
-            without_number(&error.to_string())
-        ),
+        RouteError::Raw(error) if error.kind() == io::ErrorKind::Unsupported => {
+            format!("--flags: {error}")
+        }
+        RouteError::Raw(_) => {
+            let error = error.to_string();
+            format!("--flags: {}: {RAW_NEEDS}", without_number(&error))
+        }
+        RouteError::Echo(_) => {
+            let error = error.to_string();
+            format!("icmp: {}: {ECHO_NEEDS}", without_number(&error))
+        }
     }
 }
+
+#[cfg(target_os = "linux")]
+const RAW_NEEDS: &str = "such packets need CAP_NET_RAW: be root, or leave it out";
+#[cfg(not(target_os = "linux"))]
+const RAW_NEEDS: &str = "such packets need root";
+
+#[cfg(target_os = "linux")]
+const ECHO_NEEDS: &str = "echo requests need that the sysctl net.ipv4.ping_group_range has a group \
+                          of yours, or CAP_NET_RAW: be root";
+#[cfg(not(target_os = "linux"))]
+const ECHO_NEEDS: &str = "echo requests need an administrator here";
 
 /// Knocks at every port, also after one could not be sent: each may be a door of its own.
 fn send(request: &Request, round: u32, voice: Voice, all: &mut Vec<Sent>) {
