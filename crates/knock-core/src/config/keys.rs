@@ -27,6 +27,8 @@ pub enum Key {
     OnStart,
     OnExit,
     Shadow,
+    MetricsSocket,
+    MetricsAddress,
     SpaPort,
     SpaWindow,
     SpaSilent,
@@ -124,6 +126,8 @@ pub enum Shape {
     PathOrNone,
     /// The name of a directory from `/` on, taken as it stands.
     Directory,
+    /// A loopback address with a port, or `none`.
+    Loopback,
     /// UDP ports with commas between them.
     UdpPorts,
     /// Files of public keys, or patterns for such, with commas between them.
@@ -162,6 +166,9 @@ impl Shape {
             Self::PathOrOff => "the path of a file, from / on, or off",
             Self::PathOrNone => "the path of a file, from / on, or none",
             Self::Directory => "the path of a directory, from / on",
+            Self::Loopback => {
+                "an address of this host for itself with a port, such as 127.0.0.1:9115, or none"
+            }
             Self::UdpPorts => "ports from 1 to 65535, such as 51443 or 51443, 53",
             Self::KeyFiles => {
                 "files of public keys, such as ~admin/.ssh/authorized_keys or /etc/knockd/keys/*"
@@ -268,6 +275,10 @@ pub static KEYS: &[KeySpec] = &[
         ("none", "run once at the end, after all that is owed")),
     row(Key::Shadow, "shadow", &[], Place::Options, Shape::Switch,
         ("no", "act on nothing, and log what would be opened")),
+    row(Key::MetricsSocket, "metrics_socket", &[], Place::Options, Shape::PathOrNone,
+        ("none", "a Unix socket at which metrics are to be had")),
+    row(Key::MetricsAddress, "metrics_address", &[], Place::Options, Shape::Loopback,
+        ("none", "a loopback address at which metrics are to be had")),
     row(Key::SpaPort, "spa_port", &[], Place::Options, Shape::UdpPorts,
         ("51443", "the UDP ports at which sealed packets arrive")),
     row(Key::SpaWindow, "spa_window", &[], Place::Options, WINDOW,

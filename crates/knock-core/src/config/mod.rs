@@ -29,6 +29,7 @@ pub use steps::SERVICE_HELP;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::ops::Range;
 use core::time::Duration;
 
@@ -109,6 +110,10 @@ pub struct Options {
     pub hooks: Hooks,
     /// `shadow`.
     pub shadow: bool,
+    /// `metrics_socket`: a path that begins with `/`.
+    pub metrics_socket: Option<String>,
+    /// `metrics_address`: a loopback address, and no port 0.
+    pub metrics_address: Option<SocketAddr>,
     /// `spa_port`: UDP ports, each once, at least one and at most [`Spa::MAX_PORTS`].
     pub spa_ports: Vec<u16>,
     /// `spa_window`: from [`Spa::MIN_WINDOW`] to [`Spa::MAX_WINDOW`].
@@ -142,6 +147,8 @@ impl Default for Options {
             on_exit: None,
             hooks: Hooks::default(),
             shadow: false,
+            metrics_socket: None,
+            metrics_address: None,
             spa_ports: vec![Spa::PORT],
             spa_window: Spa::WINDOW,
             spa_silent: true,

@@ -17,7 +17,7 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 use core::fmt::{Display, Write};
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -334,7 +334,15 @@ fn options() -> impl Strategy<Value = Options> {
         Just(ControlPlace::None),
         "/[a-z/]{1,20}".prop_map(ControlPlace::At),
     ];
-    let held = (of("[a-z_][a-z0-9-]{0,10}"), sandbox, stop, journal, control);
+    let metrics = (of("/[a-z/]{1,20}"), of((any::<bool>(), 1..=u16::MAX)));
+    let held = (
+        of("[a-z_][a-z0-9-]{0,10}"),
+        sandbox,
+        stop,
+        journal,
+        control,
+        metrics,
+    );
     let spa_ports = prop::collection::btree_set(1..=u16::MAX, 1..=Spa::MAX_PORTS);
     let sealed = (
         spa_ports,
@@ -377,6 +385,8 @@ fn options() -> impl Strategy<Value = Options> {
                 on_stop: held.2,
                 journal: held.3,
                 control: held.4,
+                metrics_socket: held.5.0,
+                metrics_address: held.5.1.map(at_loopback),
                 spa_ports: sealed.0.into_iter().collect(),
                 spa_window: Duration::from_millis(sealed.1),
                 state_dir: sealed.2,
@@ -384,6 +394,16 @@ fn options() -> impl Strategy<Value = Options> {
                 revoked_keys: sealed.4,
             },
         )
+}
+
+/// A loopback address of a family, and its port.
+fn at_loopback((is_v6, port): (bool, u16)) -> SocketAddr {
+    let host: IpAddr = if is_v6 {
+        Ipv6Addr::LOCALHOST.into()
+    } else {
+        Ipv4Addr::LOCALHOST.into()
+    };
+    (host, port).into()
 }
 
 /// A file that says what `config` says.
@@ -412,6 +432,12 @@ fn render(config: &Config) -> String {
         ControlPlace::Usual => {}
         ControlPlace::At(path) => line("control_socket", path),
         ControlPlace::None => line("control_socket", &"none"),
+    }
+    if let Some(path) = &options.metrics_socket {
+        line("metrics_socket", path);
+    }
+    if let Some(address) = &options.metrics_address {
+        line("metrics_address", address);
     }
     let ports: Vec<String> = options.spa_ports.iter().map(ToString::to_string).collect();
     line("spa_port", &ports.join(" ,"));

@@ -306,6 +306,27 @@ close =
 }
 
 #[test]
+fn mistakes_about_metrics() {
+    assert_snapshot!(rendered(
+        b"\
+[options]
+metrics_socket = metrics.sock
+metrics_address = 0.0.0.0:9115
+metrics_address = [2001:db8::1]:9115
+metrics_address = localhost:9115
+metrics_address = 127.0.0.1
+metrics_address = [::1]:0
+metrics_address = 127.0.0.1:9115 # here
+metrics_adress = none
+[A]
+sequence = 7000
+command = x
+metrics_socket = none
+"
+    ));
+}
+
+#[test]
 fn mistakes_of_doors_for_sealed_packets() {
     assert_snapshot!(rendered(
         b"\

@@ -2,7 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 use super::super::keys::{Key, KeySpec, Shape};
@@ -63,6 +63,11 @@ impl Reader<'_> {
             Shape::PathOrNone => {
                 if let Some(path) = path_or_none(spec, value, report) {
                     self.set_path_or_none(spec.key, path);
+                }
+            }
+            Shape::Loopback => {
+                if let Some(address) = loopback(spec, value, report) {
+                    self.options.metrics_address = address;
                 }
             }
             Shape::Directory => {
@@ -258,6 +263,7 @@ impl Reader<'_> {
                 self.options.control = path.map_or(ControlPlace::None, ControlPlace::At);
             }
             Key::AuditFile => self.options.audit_file = path,
+            Key::MetricsSocket => self.options.metrics_socket = path,
             _ => self.options.revoked_keys = path,
         }
     }
@@ -314,6 +320,28 @@ fn path_or_none(spec: &KeySpec, value: Text<'_>, report: &mut Report) -> Option<
     let help = "write none to have none";
     report.error(value.span(), message, spec.shape.expected(), help);
     None
+}
+
+/// An address that only this host itself reaches, with a port, or none.
+fn loopback(spec: &KeySpec, value: Text<'_>, report: &mut Report) -> Option<Option<SocketAddr>> {
+    if value.str.eq_ignore_ascii_case("none") {
+        return Some(None);
+    }
+    let expected = spec.shape.expected();
+    match value.str.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() && address.port() != 0 => Some(Some(address)),
+        Ok(address) if !address.ip().is_loopback() => {
+            let message = format!("`{}` is reached from elsewhere too", value.str);
+            let help = "who reaches it may read it: for others, put a proxy or a tunnel before it";
+            report.error(value.span(), message, expected, help);
+            None
+        }
+        _ => {
+            let message = format!("`{}` is no address with a port", value.str);
+            report.error(value.span(), message, expected, ());
+            None
+        }
+    }
 }
 
 /// A path from `/` on.
