@@ -22,12 +22,14 @@ use rustix::process::geteuid;
 use super::{Answer, Code, Request, RequestError};
 use crate::events::Memory;
 use client::Client;
-use place::Place;
 
-pub use place::PlaceError;
+pub use place::{Place, PlaceError};
 
 /// The most clients at once.
 pub const MAX_CLIENTS: usize = 16;
+
+/// Who may connect: the owner, and root.
+const MODE: u32 = 0o600;
 
 /// A client with so much to read is asked and told nothing more, until it has read some of it.
 const ENOUGH: usize = 256 * 1024;
@@ -69,7 +71,7 @@ impl Server {
     /// If there is another daemon, or something else, or it cannot be made.
     pub fn open(path: &Path) -> Result<Self, PlaceError> {
         Ok(Self {
-            place: Place::take(path)?,
+            place: Place::take(path, MODE)?,
             clients: BTreeMap::new(),
             next: 0,
             turn: ClientId(0),

@@ -141,6 +141,9 @@ pub struct Door {
     pub open_for_ms: Option<u64>,
     /// Whether it runs commands.
     pub commands: bool,
+    /// Grants that it has given since the start.
+    #[serde(default)]
+    pub openings: u64,
     /// From the start command to the stop command, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmd_timeout_ms: Option<u64>,

@@ -20,6 +20,8 @@ pub struct Memory {
     last: u64,
     kept: VecDeque<Arc<Event>>,
     counts: BTreeMap<(Kind, Option<Reason>), u64>,
+    /// What each door has opened: doors are as many as the configuration has.
+    opened: BTreeMap<String, u64>,
 }
 
 impl Memory {
@@ -31,6 +33,7 @@ impl Memory {
             last: 0,
             kept: VecDeque::new(),
             counts: BTreeMap::new(),
+            opened: BTreeMap::new(),
         }
     }
 
@@ -53,6 +56,10 @@ impl Memory {
         let event = Arc::new(event(self.last, self.run.clone(), line, happened));
         let count = self.counts.entry((event.kind, event.reason)).or_default();
         *count = count.saturating_add(1);
+        if let (Kind::Open, Some(door)) = (event.kind, &event.door) {
+            let count = self.opened.entry(door.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
         if self.kept.len() >= KEPT {
             self.kept.pop_front();
         }
@@ -65,6 +72,12 @@ impl Memory {
     pub fn count(&self, kind: Kind) -> u64 {
         let of = self.counts.iter().filter(|((of, _), _)| *of == kind);
         of.map(|(_, count)| count).sum()
+    }
+
+    /// How many grants the door of this name has given.
+    #[must_use]
+    pub fn opened(&self, door: &str) -> u64 {
+        self.opened.get(door).copied().unwrap_or(0)
     }
 
     /// How many events there were, of each kind and reason.

@@ -13,12 +13,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use crate::config_file::reason;
 
-/// Who may connect: the owner, and root.
-const MODE: u32 = 0o600;
-
 /// A socket in the file system, which goes with us.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     socket: UnixListener,
     path: PathBuf,
     /// Device and number of the file: somebody may have put another one there.
@@ -37,8 +34,11 @@ pub enum PlaceError {
 }
 
 impl Place {
-    /// Listens at `path`; makes its folder if only that is missing.
-    pub(super) fn take(path: &Path) -> Result<Self, PlaceError> {
+    /// Listens at `path`, which has then this mode; makes its folder if only that is missing.
+    ///
+    /// # Errors
+    /// If there is another daemon, or something else, or it cannot be made.
+    pub fn take(path: &Path, mode: u32) -> Result<Self, PlaceError> {
         look(path)?;
         if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
             let made = DirBuilder::new().mode(0o755).create(folder);
@@ -51,7 +51,7 @@ impl Place {
         let new = path.with_extension(format!("{}.new", std::process::id()));
         fs::remove_file(&new).ok();
         let place = bind(&new).and_then(|socket| {
-            fs::set_permissions(&new, Permissions::from_mode(MODE))?;
+            fs::set_permissions(&new, Permissions::from_mode(mode))?;
             fs::rename(&new, path)?;
             Ok(socket)
         });
@@ -63,11 +63,15 @@ impl Place {
         })
     }
 
-    pub(super) const fn socket(&self) -> &UnixListener {
+    /// What to accept at; it never waits.
+    #[must_use]
+    pub const fn socket(&self) -> &UnixListener {
         &self.socket
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

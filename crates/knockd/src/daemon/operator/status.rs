@@ -23,7 +23,7 @@ use crate::listen;
 use crate::sandbox::{Layer, State};
 
 impl Daemon {
-    pub(super) fn status(&mut self) -> Status {
+    pub(in crate::daemon) fn status(&mut self) -> Status {
         // First what waits for the listener: what it has told by then counts below.
         let counters = self.counters();
         let now = listen::now();
@@ -86,7 +86,8 @@ impl Daemon {
         doors
             .map(|(id, door)| {
                 let sequence = one_time.get(&knock_core::door::DoorId(id));
-                told(door, sequence.map(Option::as_ref))
+                let openings = self.events.opened(&door.name);
+                told(door, sequence.map(Option::as_ref), openings)
             })
             .collect()
     }
@@ -188,7 +189,7 @@ impl Daemon {
     }
 }
 
-fn told(door: &Door, one_time: Option<Option<&Sequence>>) -> control::Door {
+fn told(door: &Door, one_time: Option<Option<&Sequence>>, openings: u64) -> control::Door {
     let native = door.action.native.as_ref();
     let commands = [&door.action.v4, &door.action.v6];
     let mut commands = commands.into_iter().flatten();
@@ -212,6 +213,7 @@ fn told(door: &Door, one_time: Option<Option<&Sequence>>) -> control::Door {
         }),
         open_for_ms: native.map(|native| millis(native.open_for)),
         commands: runs,
+        openings,
         cmd_timeout_ms: stops.then(|| millis(door.action.cmd_timeout)),
         closes: door.action.close.as_ref().map(|close| close.door.clone()),
     }
