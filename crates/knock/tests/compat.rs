@@ -60,6 +60,7 @@ fn sources(prefix: &str) -> &'static [&'static str] {
             "crates/knockd/tests/journal.rs",
         ],
         "firewall" => &["crates/knockd/tests/firewall"],
+        "metrics" => &["crates/knockd/src/metrics", "crates/knockd/tests/metrics"],
         "spa" => &[
             "crates/knock-spa/src",
             "crates/knock-spa/tests",

@@ -19,6 +19,7 @@ pub mod lab;
 pub mod listen;
 pub mod listener;
 pub mod log;
+pub mod metrics;
 pub mod names;
 pub mod pcap;
 pub mod sandbox;

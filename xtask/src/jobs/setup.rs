@@ -3,7 +3,7 @@
 use crate::run::{Failure, Outcome, execute, is_installed, program};
 
 /// A program that a job needs, and the Debian package that has it.
-const NEEDED: [(&str, &str); 18] = [
+const NEEDED: [(&str, &str); 20] = [
     ("g++", "g++"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
@@ -22,6 +22,12 @@ const NEEDED: [(&str, &str); 18] = [
     ("git", "git"),
     ("setpriv", "util-linux"),
     ("chattr", "e2fsprogs"),
+    ("promtool", "prometheus"),
+    // No program, but the parser of OpenMetrics.
+    (
+        "/usr/lib/python3/dist-packages/prometheus_client/__init__.py",
+        "python3-prometheus-client",
+    ),
 ];
 
 /// What `cargo xtask packages` needs beside them.

@@ -16,6 +16,7 @@ pub mod gate;
 pub mod init;
 pub mod keys;
 pub mod log_level;
+pub mod metrics;
 mod new_file;
 pub mod open;
 pub mod profile;
@@ -77,6 +78,8 @@ enum Command {
     Close(close::Options),
     /// Show what has happened, and what happens from now on
     Events(events::Options),
+    /// Print the numbers of the running daemon for Prometheus
+    Metrics(metrics::Options),
     /// Let the daemon read its configuration again, and tell what came of it
     Reload(reload::Options),
     /// Let the daemon log more, or less, until the next reload
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Open(options) => open::run(&options),
         Command::Close(options) => close::run(&options),
         Command::Events(options) => events::run(&options),
+        Command::Metrics(options) => metrics::run(&options),
         Command::Reload(options) => reload::run(&options),
         Command::LogLevel(options) => log_level::run(&options),
         Command::Doctor(options) => doctor::run(&options),

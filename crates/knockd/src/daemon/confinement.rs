@@ -114,6 +114,7 @@ fn needs(settings: &Settings, doors: &[Door]) -> Needs {
     files.extend(settings.journal.path().map(PathBuf::from));
     files.extend(settings.control.clone());
     files.extend(super::audit::files(settings));
+    files.extend(settings.metrics_socket.clone());
     let sealed = doors.iter().any(|door| door.spa.is_some());
     if sealed {
         files.extend(super::sealed::files(&settings.state_dir));

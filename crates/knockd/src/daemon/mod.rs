@@ -10,6 +10,7 @@ mod codes;
 mod confinement;
 mod gatekeeper;
 mod hooks;
+mod metrics;
 mod once;
 mod one_time;
 mod operator;
@@ -40,6 +41,7 @@ use crate::control::server::PlaceError;
 use crate::diagnostics;
 use crate::listen::StartError;
 use crate::listener;
+use crate::metrics::server::OpenError;
 use crate::sandbox::AccountError;
 use crate::services::Services;
 
@@ -67,6 +69,8 @@ enum Failure {
     Account(AccountError),
     /// There is no control socket where the configuration names one.
     Control(PathBuf, PlaceError),
+    /// Metrics cannot be had where the configuration says.
+    Metrics(OpenError),
     /// Another instance holds the pidfile.
     Running(PathBuf, Option<u32>),
     /// Something that the daemon needs of the system: what, and why not.
@@ -138,6 +142,7 @@ impl fmt::Display for Failure {
             Self::Control(path, error) => {
                 write!(f, "knockd: control socket {}: {error}", path.display())
             }
+            Self::Metrics(error) => write!(f, "knockd: {error}"),
             Self::Running(path, pid) => {
                 let path = path.display();
                 write!(f, "knockd: already running: pidfile {path} is locked")?;

@@ -73,7 +73,11 @@ impl Daemon {
         }
         lines.into_iter().for_each(|line| self.log(line));
         let doubts = doubt.into_iter().chain(self.control.doubt(&self.settings));
-        doubts.for_each(|line| self.log(line));
+        let doubts = doubts.chain(self.doubt_of_metrics());
+        doubts
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|line| self.log(line));
         if let Err(failure) = self.lock_pidfile() {
             let text = format!("{failure}");
             self.scribe.note(Level::Warning, "pidfile", text);

@@ -41,6 +41,7 @@ use crate::journal::Owed;
 use crate::keeper::{Action, End, Generations, JobId, Keeper, Limits, Record};
 use crate::listen::{self, DefaultInterface, PacketSide, Setup};
 use crate::log::{Level, Line};
+use crate::metrics::server::Server;
 use crate::sandbox::{Layer, State};
 use crate::spa::answer::Answers;
 use crate::turns;
@@ -80,6 +81,7 @@ pub(super) struct Daemon {
     pub(super) scribe: Scribe,
     pub(super) events: Memory,
     pub(super) control: Control,
+    pub(super) metrics: Server,
     /// When it was started.
     pub(super) started: Timestamp,
     pub(super) audit: Audit,
@@ -121,6 +123,7 @@ impl Daemon {
         let (one_time, lines) = OneTimeDoors::open(&doors, &settings.folder, settings.striking())?;
         let doors = Generations::new(doors);
         let chosen = Chosen::new(&settings)?;
+        let metrics = super::metrics::open(&settings)?;
         let mut reserve = (!settings.shadow).then(|| Answers::open().ok()).flatten();
         let (sealed, lines_of_keys) = Sealed::open(&settings, doors.now(), &mut reserve)?.unzip();
         let runner = Runner::new().map_err(|error| Failure::System("open /dev/null", error))?;
@@ -176,6 +179,7 @@ impl Daemon {
             scribe,
             events: Memory::new(RunId::new(run)),
             control: Control::default(),
+            metrics,
             started: listen::now(),
             audit,
             signals,
@@ -244,6 +248,7 @@ impl Daemon {
             self.handle_side();
             self.follow_codes();
             self.handle_operators();
+            self.handle_scrapes();
             if let Some(gatekeeper) = &mut self.gatekeeper {
                 gatekeeper.handle_readable(listen::now());
             }
@@ -272,6 +277,7 @@ impl Daemon {
             self.hooks.poll_timeout(),
             self.side.poll_timeout(),
             self.control.poll_timeout(now),
+            self.metrics.poll_timeout(),
             self.ending
                 .map(|ending| ending.starts.unwrap_or(ending.all)),
             self.ending
@@ -288,6 +294,7 @@ impl Daemon {
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .chain(self.side.poll_fds())
             .chain(self.control.poll_fds())
+            .chain(self.metrics.poll_fds())
             .collect();
         let waited = match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => Ok(()),

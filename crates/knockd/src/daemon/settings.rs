@@ -1,5 +1,6 @@
 //! What the command line and the configuration say together.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +51,9 @@ pub(super) struct Settings {
     pub(super) hooks: Hooks,
     pub(super) on_start: Option<String>,
     pub(super) on_exit: Option<String>,
+    /// Where metrics are to be had, if anywhere.
+    pub(super) metrics_socket: Option<PathBuf>,
+    pub(super) metrics_address: Option<SocketAddr>,
     /// Where it stands what was said of the gate beside the configuration.
     pub(super) standing: Standing,
 }
@@ -102,6 +106,8 @@ impl Settings {
             hooks: options.hooks.clone(),
             on_start: options.on_start.as_ref().map(ToString::to_string),
             on_exit: options.on_exit.as_ref().map(ToString::to_string),
+            metrics_socket: options.metrics_socket.as_ref().map(PathBuf::from),
+            metrics_address: options.metrics_address,
             standing: Standing::of(options),
             folder,
             cli,

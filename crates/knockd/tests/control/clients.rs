@@ -126,23 +126,7 @@ fn idle() -> Outcome {
     assert!(line(&mut follower)?.contains("\"seq\":1,"));
     net.knock(CLIENT, &[7000])?;
     net.await_events(Kind::Open, 1)?;
-    let switches = || -> Outcome<String> {
-        let status = fs::read_to_string(format!("/proc/{}/status", daemon.id()))?;
-        let mut lines = status.lines();
-        let line = lines.find(|line| line.starts_with("voluntary"));
-        Ok(line.ok_or("no such line")?.to_owned())
-    };
-    // The command has ended, and so has all that came of it, if nothing happens for a while.
-    let mut before = switches()?;
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(700));
-        let after = switches()?;
-        if after == before {
-            return Ok(());
-        }
-        before = after;
-    }
-    Err("it is never idle".into())
+    net.is_idle(&daemon)
 }
 
 fn slow() -> Outcome {

@@ -219,6 +219,26 @@ impl Net {
         Ok(connected.ok())
     }
 
+    /// Waits until the daemon sleeps: all that it had to do has been done if it is not woken for a while.
+    pub(crate) fn is_idle(&self, daemon: &Process) -> Outcome {
+        let switches = || -> Outcome<String> {
+            let status = fs::read_to_string(format!("/proc/{}/status", daemon.id()))?;
+            let mut lines = status.lines();
+            let line = lines.find(|line| line.starts_with("voluntary"));
+            Ok(line.ok_or("no such line")?.to_owned())
+        };
+        let mut before = switches()?;
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(700));
+            let after = switches()?;
+            if after == before {
+                return Ok(());
+            }
+            before = after;
+        }
+        Err("it is never idle".into())
+    }
+
     /// `nft` at the server.
     pub(crate) fn nft(&self, words: &str) -> Outcome<String> {
         let mut command = Command::new("nft");
