@@ -61,6 +61,7 @@ fn sources(prefix: &str) -> &'static [&'static str] {
         ],
         "firewall" => &["crates/knockd/tests/firewall"],
         "metrics" => &["crates/knockd/src/metrics", "crates/knockd/tests/metrics"],
+        "watch" => &["crates/knockd/src/ctl/watch", "crates/knockd/tests/watch"],
         "spa" => &[
             "crates/knock-spa/src",
             "crates/knock-spa/tests",

@@ -3,7 +3,7 @@
 use crate::run::{Failure, Outcome, execute, is_installed, program};
 
 /// A program that a job needs, and the Debian package that has it.
-const NEEDED: [(&str, &str); 20] = [
+const NEEDED: [(&str, &str); 21] = [
     ("g++", "g++"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
@@ -22,6 +22,7 @@ const NEEDED: [(&str, &str); 20] = [
     ("git", "git"),
     ("setpriv", "util-linux"),
     ("chattr", "e2fsprogs"),
+    ("tmux", "tmux"),
     ("promtool", "prometheus"),
     // No program, but the parser of OpenMetrics.
     (

@@ -39,7 +39,8 @@ impl At {
         self.connect()?.ask(request)
     }
 
-    fn path(&self) -> Option<PathBuf> {
+    /// Where the socket is, or would be; `None` if there is to be none.
+    pub(super) fn path(&self) -> Option<PathBuf> {
         if let Some(path) = &self.socket {
             return Some(path.clone());
         }

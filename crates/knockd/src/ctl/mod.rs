@@ -26,6 +26,7 @@ pub mod replay;
 pub mod status;
 mod time;
 pub mod try_knock;
+pub mod watch;
 
 use std::process::ExitCode;
 
@@ -72,6 +73,8 @@ enum Command {
     Profile(profile::Options),
     /// Show how the running daemon is: doors, attempts, grants, counters, the gate
     Status(status::Options),
+    /// Show what the running daemon does as it happens, on the whole screen
+    Watch(watch::Options),
     /// Open a door for an address, as its knock would
     Open(open::Options),
     /// Close what is open, before its time
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Codes(options) => codes::run(&options),
         Command::Profile(options) => profile::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Watch(options) => watch::run(&options),
         Command::Open(options) => open::run(&options),
         Command::Close(options) => close::run(&options),
         Command::Events(options) => events::run(&options),
