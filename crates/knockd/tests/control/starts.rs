@@ -15,6 +15,10 @@ pub(crate) const CASES: &[Case] = &[
         stale,
     ),
     ("a_second_daemon_does_not_start_at_the_same_socket", second),
+    (
+        "at_the_usual_place_a_second_daemon_does_without_and_says_so",
+        usual,
+    ),
     ("in_the_background_it_can_be_asked_too", background),
     ("what_is_no_socket_is_left_alone", no_socket),
 ];
@@ -48,6 +52,33 @@ fn second() -> Outcome {
     assert!(said.contains(&words), "{said}");
     assert_eq!(net.status()?.keeper.pid, first.id());
     Ok(())
+}
+
+/// `/run` is this test's own ([`knockd::lab::isolate`]); the other cases name their sockets.
+fn usual() -> Outcome {
+    let (net, other) = (Net::new(DOOR)?, Net::new(DOOR)?);
+    for net in [&net, &other] {
+        let usual = net
+            .configuration()?
+            .replace("control_socket", "# control_socket");
+        net.configure(&usual)?;
+    }
+    let first = net.start()?;
+    assert!(
+        net.ctl(&["status"])?
+            .contains(&format!("keeper {}, uid 0", first.id()))
+    );
+    let _second = other.start()?;
+    let why = format!("another daemon answers there: process {}", first.id());
+    other.await_log(&format!(
+        "no control socket (/run/knockd/control.sock: {why})"
+    ))?;
+    net.ctl(&["reload"])?;
+    assert!(!net.read("log").contains("stays as it is"));
+    signal(&first, Signal::TERM)?;
+    net.eventually("it goes with its daemon", || {
+        !std::path::Path::new("/run/knockd/control.sock").exists()
+    })
 }
 
 fn background() -> Outcome {
