@@ -471,7 +471,8 @@ pub(super) fn time_of(door: &Door, asked: Option<NonZeroU32>) -> Duration {
     Duration::from_secs(asked.get().into()).min(most.unwrap_or(own))
 }
 
-fn closes_by_itself(door: &Door, source: IpAddr) -> bool {
+/// Whether what the door gives `source` has an end.
+pub(super) fn closes_by_itself(door: &Door, source: IpAddr) -> bool {
     let commands = door.action.for_source(source);
     door.action.native.is_some() || commands.is_some_and(|commands| commands.stop.is_some())
 }

@@ -8,6 +8,7 @@
 mod agreement;
 mod clients;
 mod net;
+mod reload;
 mod requests;
 mod starts;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     };
     let cases = [
         requests::CASES,
+        reload::CASES,
         clients::CASES,
         starts::CASES,
         agreement::CASES,

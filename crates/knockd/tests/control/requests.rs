@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use knockd::control::{GateState, GrantState, LogLevel};
+use knockd::control::{GateState, GrantState};
 use knockd::events::{Event, Grant, Kind, Reason, Who};
 use rustix::process::Signal;
 
@@ -12,6 +12,7 @@ use crate::{Case, Outcome};
 pub(crate) const CASES: &[Case] = &[
     ("an_operator_opens_and_closes_a_native_door", native),
     ("an_operator_opens_and_closes_a_door_of_commands", commands),
+    ("a_door_that_closes_nothing_is_opened_without_a_time", bell),
     ("kill_ends_the_connections_that_came_in", kill),
     ("close_by_time_is_one_event", closed_by_time),
     ("knocks_that_open_and_close_are_events_with_reasons", knocks),
@@ -21,18 +22,9 @@ pub(crate) const CASES: &[Case] = &[
         what_to_close,
     ),
     ("what_cannot_be_opened_is_refused_with_a_reason", refused),
-    ("a_reload_tells_its_mistakes_and_what_runs_goes_on", reload),
-    (
-        "log_level_debug_shows_wrong_knocks_until_the_next_reload",
-        log_level,
-    ),
     ("status_tells_who_has_what_and_for_how_long", status),
     ("the_table_of_the_status_fits_80_columns", table),
     ("events_are_followed_as_they_happen", follow),
-    (
-        "a_reload_without_the_door_says_that_its_grants_are_gone",
-        reload_away,
-    ),
     ("no_daemon_and_no_socket_are_told_apart_from_others", nobody),
 ];
 
@@ -119,6 +111,27 @@ fn commands() -> Outcome {
     assert_eq!(exit_code(&mut daemon)?, Some(15));
     assert!(!net.path("sock").exists());
     Ok(())
+}
+
+/// A door that closes nothing has no time.
+fn bell() -> Outcome {
+    let net = Net::new("[bell]\nsequence = 7\ncommand = echo %IP% >> %F%/rang\n")?;
+    let _daemon = net.start()?;
+    let said = net.ctl(&["open", "bell", CLIENT])?;
+    assert_eq!(
+        said,
+        "bell is open for 10.77.0.1; its command was started\n"
+    );
+    net.eventually("it rings", || net.read("rang") == "10.77.0.1\n")?;
+    assert!(
+        net.read("log")
+            .contains("10.77.0.1: bell: opened by operator uid 0\n")
+    );
+    let open = net.await_events(Kind::Open, 1)?;
+    assert_eq!(open[0].until, None);
+    net.eventually("there is nothing left of it", || {
+        net.status().is_ok_and(|status| status.grants.total == 0)
+    })
 }
 
 fn kill() -> Outcome {
@@ -280,70 +293,6 @@ fn refused() -> Outcome {
     Ok(())
 }
 
-fn reload() -> Outcome {
-    let net = Net::new(SSH)?;
-    let _daemon = net.start()?;
-    let before = net.configuration()?;
-    net.configure(&before.replace("sequence", "sequense"))?;
-    let said = net.ctl_fails(&["reload"])?;
-    let lines: Vec<_> = said.lines().collect();
-    assert_eq!(
-        lines[0],
-        "knockctl: the configuration that was running stays in force"
-    );
-    assert!(lines[1].contains("knockd.conf:6:1: error:"), "{said}");
-    // The log has the same line.
-    assert!(net.read("log").contains(lines[1]));
-    assert_eq!(net.await_events(Kind::ReloadFailed, 1)?.len(), 1);
-    assert_eq!(net.status()?.doors.len(), 1);
-    net.configure(&format!("{before}{GAME}"))?;
-    assert!(
-        net.ctl(&["reload"])?
-            .ends_with("the configuration is in force\n")
-    );
-    assert_eq!(net.status()?.doors.len(), 2);
-    assert_eq!(net.await_events(Kind::Reload, 1)?.len(), 1);
-    let stays = "the control socket stays as it is until the daemon is started anew";
-    assert!(!net.read("log").contains(stays));
-    // The socket is the same one after it, and another place is said to need a restart.
-    net.configure(&before.replace("/sock", "/other"))?;
-    let sock = net.path("sock");
-    let mut command = std::process::Command::new(crate::net::KNOCKCTL);
-    command.arg("reload").arg("-s").arg(&sock);
-    assert!(command.output()?.status.success());
-    net.await_log(stays)?;
-    net.status()?;
-    Ok(())
-}
-
-fn log_level() -> Outcome {
-    let net = Net::new(SSH)?;
-    let _daemon = net.start()?;
-    let wrong = |count: usize| -> Outcome {
-        net.knock(CLIENT, &[7000, 7000, 8000, 8000])?;
-        net.knock(OTHER, &[7000])?;
-        net.await_events(Kind::Open, count)?;
-        Ok(())
-    };
-    let doors = format!(
-        "{}[b]\nsequence = 1000:udp,2000:udp\ncommand = true\n",
-        net.configuration()?
-    );
-    net.configure(&doors)?;
-    net.ctl(&["reload"])?;
-    net.knock(CLIENT, &[7000, 1000])?;
-    net.await_events(Kind::Broken, 1)?;
-    assert!(!net.read("log").contains("wrong knock"));
-    net.ctl(&["log-level", "debug"])?;
-    assert_eq!(net.status()?.log_level, LogLevel::Debug);
-    net.knock(OTHER, &[7000, 1000])?;
-    net.await_log("10.77.0.3: ssh: wrong knock 1000:udp (stage 1)")?;
-    net.await_log("log level debug, by operator uid 0")?;
-    net.ctl(&["reload"])?;
-    assert_eq!(net.status()?.log_level, LogLevel::Info);
-    wrong(1)
-}
-
 fn status() -> Outcome {
     let net = Net::new(&format!("{SSH}{GAME}"))?;
     let daemon = net.start()?;
@@ -445,20 +394,6 @@ fn follow() -> Outcome {
     let numbers: Vec<_> = events.iter().map(|event| event.seq).collect();
     assert_eq!(numbers, (last + 1..=last + 6).collect::<Vec<_>>());
     assert_eq!(events[5].reason, Some(Reason::Stop));
-    Ok(())
-}
-
-fn reload_away() -> Outcome {
-    let net = Net::new(&format!("{SSH}{GAME}"))?;
-    let _daemon = net.start()?;
-    net.ctl(&["open", "ssh", CLIENT])?;
-    let without = net.configuration()?.replace(SSH, "");
-    net.configure(&without)?;
-    net.ctl(&["reload"])?;
-    let closed = net.await_events(Kind::Close, 1)?;
-    assert_eq!(closed[0].reason, Some(Reason::GateDown));
-    assert!(net.ssh(CLIENT)?.is_some(), "nothing is guarded");
-    assert_eq!(net.status()?.grants.total, 0);
     Ok(())
 }
 

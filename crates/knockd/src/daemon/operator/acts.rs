@@ -10,7 +10,7 @@ use super::asked;
 use crate::clock;
 use crate::control::{Answer, Closed, Code, Commands, LogLevel, Opened};
 use crate::daemon::gatekeeper::{in_short, to};
-use crate::daemon::sealed::{Came, time_of};
+use crate::daemon::sealed::{Came, closes_by_itself, time_of};
 use crate::daemon::serve::Daemon;
 use crate::events::{Grant, Kind, Reason, Who};
 use crate::keeper::{Begun, DoorRef, Opener, Why};
@@ -58,8 +58,12 @@ impl Daemon {
         let line = asked(uid, Reason::Open, &text);
         self.log(line.of(name).about(source).quietly());
         let who = Who::Operator(uid);
+        let mut how = format!("opened by {who}");
+        if closes_by_itself(&door, source) {
+            how.push_str(&format!(" for {}", InUnits(time)));
+        }
         let opener = Opener {
-            how: &format!("opened by {who} for {}", InUnits(time)),
+            how: &how,
             who: Some(&who),
         };
         let now = listen::now();
