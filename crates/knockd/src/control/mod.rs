@@ -12,10 +12,10 @@ pub use protocol::{
     Answer, Closed, Code, Commands, LogLevel, MAX_REQUEST, Opened, Request, RequestError, VERSION,
     parse_answer, parse_request,
 };
-#[cfg(test)]
-mod tests;
-
 pub use status::{
     Attempt, Counters, Door, Gate, GateState, GrantState, Granted, Guarded, Interface, Keeper,
     Layer, LayerState, Listener, OneTime, Shown, Standing, Status,
 };
+
+#[cfg(test)]
+mod tests;
