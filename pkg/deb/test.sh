@@ -160,6 +160,7 @@ new systemd
 apt install "${theirs_inside}"
 inside sh -c 'cd / && sha256sum etc/knockd.conf etc/default/knockd >/root/sums'
 is_true "ours installs" apt install "${ours_inside}"
+is_true "it says that everybody can read the sequences" grep -q "chmod 600 /etc/knockd.conf" "${log}"
 is_true "the configuration is as it was" as_edited
 is_true "it does not start at boot" fails enabled
 is_true "it does not run" fails active
