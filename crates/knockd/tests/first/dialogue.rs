@@ -264,7 +264,7 @@ fn lines() -> Outcome {
     let (status, said) = typed(&site, &["init", "-o", "new.conf", "--gate"], lines)?;
     assert_eq!(status, Some(0), "{said}");
     for text in [
-        "Which ports shall open to who knocks [tcp/22]: ",
+        "Which ports shall open to who knocks (others reach now: tcp/22) [tcp/22]: ",
         "  1 eth0  10.77.0.2  (the default route)\n",
         "a number from 1 to 2 is expected\n",
         "a number from 3 to 32 is expected\n",

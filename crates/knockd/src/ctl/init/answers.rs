@@ -18,6 +18,9 @@ use crate::listen::ANY;
 /// Five ports have more sequences than there are keys of 64 bits.
 const STEPS: usize = 5;
 
+/// So many ports are named of those at which something listens.
+const MAX_SHOWN: usize = 8;
+
 /// All that the configuration depends on.
 #[derive(Debug)]
 pub(super) struct Answers {
@@ -175,11 +178,9 @@ impl Answers {
     }
 }
 
-/// Where ssh listens, or else the first port that others can reach.
+/// Where ssh listens. To close any other port is for a person to say.
 fn proposed_port(machine: &Machine) -> Option<String> {
-    let first = || machine.listeners.ports(Protocol::Tcp).next();
-    let port = machine.ssh.or_else(first)?;
-    Some(format!("tcp/{port}"))
+    Some(format!("tcp/{}", machine.ssh?))
 }
 
 fn proposed_way(options: &Options) -> By {
@@ -255,7 +256,15 @@ fn guard(machine: &Machine, gate: bool) -> Result<Guard, String> {
 fn ask_services(machine: &Machine, asker: &Asker) -> Result<Vec<Service>, AskError> {
     let usual = proposed_port(machine).unwrap_or_default();
     let judge = |text: &str| services(text).map(drop);
-    let text = asker.text("Which ports shall open to who knocks", &usual, &judge)?;
+    let ports = machine.listeners.ports(Protocol::Tcp);
+    let ports = ports.take(MAX_SHOWN).map(|port| format!("tcp/{port}"));
+    let ports: Vec<_> = ports.collect();
+    let here = match ports.as_slice() {
+        [] => String::new(),
+        ports => format!(" (others reach now: {})", ports.join(", ")),
+    };
+    let question = format!("Which ports shall open to who knocks{here}");
+    let text = asker.text(&question, &usual, &judge)?;
     // It was judged.
     Ok(services(&text).unwrap_or_default())
 }
