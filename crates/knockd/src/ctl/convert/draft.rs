@@ -1,5 +1,6 @@
 //! Doors that come from somewhere else, and the `knockd.conf` that is made of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use knock_core::door::Native;
@@ -43,9 +44,10 @@ pub(super) fn write(doors: &[Draft], from: &str) -> String {
         return String::new();
     }
     let mut text = format!("# Converted by knockctl from {from}.\n");
-    for (index, door) in doors.iter().enumerate() {
-        let before = doors.iter().take(index);
-        let number = before.filter(|other| other.name == door.name).count() + 1;
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+    for door in doors {
+        let number = numbers.entry(&door.name).or_default();
+        *number += 1;
         let name = match number {
             1 => door.name.clone(),
             number => format!("{}-{number}", door.name),

@@ -1,6 +1,7 @@
 //! `knockd.conf` whose doors run commands of a firewall: what is understood becomes `open` and
 //! `close`, and every other byte of the file stays as it is.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -42,6 +43,11 @@ pub(super) fn convert(bytes: &[u8], services: Lookup<'_>) -> Result<Converted, C
         places: &parsed.places,
         edits: Vec::new(),
         notes: Vec::new(),
+        ends: (0..)
+            .zip(bytes)
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(at, _)| at)
+            .collect(),
     };
     conversion.all(services);
     Ok(Converted {
@@ -61,6 +67,33 @@ enum Fate {
     Closes(Vec<Service>),
 }
 
+/// The names of the doors that will open just these services.
+struct Openers<'a>(BTreeMap<Vec<Service>, Vec<&'a str>>);
+
+impl<'a> Openers<'a> {
+    fn of(config: &'a Config, fates: &[Result<Fate, (usize, String)>]) -> Self {
+        let mut openers: BTreeMap<Vec<Service>, Vec<&str>> = BTreeMap::new();
+        let mut known = BTreeSet::new();
+        for (door, fate) in config.doors.iter().zip(fates) {
+            let native = door.action.native.as_ref();
+            let mut open = match (fate, native) {
+                (Ok(Fate::Opens(open, _)), _) => open.clone(),
+                (_, Some(native)) => native.open.clone(),
+                (_, None) => continue,
+            };
+            open.sort_unstable();
+            if known.insert((door.name.as_str(), open.clone())) {
+                openers.entry(open).or_default().push(&door.name);
+            }
+        }
+        Self(openers)
+    }
+
+    fn of_all(&self, services: &[Service]) -> &[&'a str] {
+        self.0.get(services).map_or(&[], Vec::as_slice)
+    }
+}
+
 struct Conversion<'a> {
     bytes: &'a [u8],
     config: &'a Config,
@@ -68,6 +101,8 @@ struct Conversion<'a> {
     /// What is put in the place of what.
     edits: Vec<(Range<usize>, String)>,
     notes: Vec<Note>,
+    /// Where lines end.
+    ends: Vec<usize>,
 }
 
 impl<'a> Conversion<'a> {
@@ -76,6 +111,7 @@ impl<'a> Conversion<'a> {
         let fates: Vec<_> = doors()
             .map(|(door, places)| self.fate(door, places, services))
             .collect();
+        let openers = Openers::of(self.config, &fates);
         let mut opened = false;
         for ((door, places), fate) in doors().zip(&fates) {
             match fate {
@@ -85,7 +121,7 @@ impl<'a> Conversion<'a> {
                     opened = true;
                     self.opens(door, places, open, *time);
                 }
-                Ok(Fate::Closes(closed)) => self.closes(door, places, closed, &fates),
+                Ok(Fate::Closes(closed)) => self.closes(door, places, openers.of_all(closed)),
             }
         }
         if opened {
@@ -195,29 +231,10 @@ impl<'a> Conversion<'a> {
         self.replace(places, &keys);
     }
 
-    fn closes(
-        &mut self,
-        door: &Door,
-        places: &DoorPlaces,
-        closed: &[Service],
-        fates: &[Result<Fate, (usize, String)>],
-    ) {
-        let mut names = Vec::new();
-        for (other, fate) in self.config.doors.iter().zip(fates) {
-            let opens = matches!(fate, Ok(Fate::Opens(open, _)) if open == closed);
-            let native = other.action.native.as_ref();
-            let is_native = native.is_some_and(|native| {
-                let mut open = native.open.clone();
-                open.sort_unstable();
-                open == closed
-            });
-            if (opens || is_native) && !names.contains(&other.name.as_str()) {
-                names.push(other.name.as_str());
-            }
-        }
+    fn closes(&mut self, door: &Door, places: &DoorPlaces, names: &[&str]) {
         let name = shown(&door.name);
         let at = places.value(Key::StartCommand).unwrap_or_default().start;
-        match names.as_slice() {
+        match names {
             [first, ..] if first.trim() != *first || *first == door.name => self.note(
                 at,
                 format!(
@@ -304,8 +321,7 @@ impl<'a> Conversion<'a> {
     }
 
     fn note(&mut self, at: usize, text: String) {
-        let before = self.bytes.get(..at).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = self.ends.partition_point(|end| *end < at) + 1;
         self.notes.push(Note { line, text });
     }
 

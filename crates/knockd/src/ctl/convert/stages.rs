@@ -133,8 +133,16 @@ pub(super) fn convert(rules: Rules) -> Converted {
     let mut used = BTreeSet::new();
     let mut drafts: Vec<Draft> = Vec::new();
     let mut seen: Vec<(Vec<Step>, Vec<Service>)> = Vec::new();
+    let marks = found.by_list();
+    let mut budget = MAX_VISITS;
     for admission in &found.admissions {
-        for way in found.ways(&admission.list) {
+        if drafts.len() >= MAX_DOORS || budget == 0 {
+            let text =
+                "there are more ways in than are looked for: the rest is left out".to_owned();
+            notes.push(Note { line: 0, text });
+            break;
+        }
+        for way in ways(&marks, &admission.list, &mut budget) {
             let steps: Vec<Step> = way.iter().map(|mark| mark.step).collect();
             let door = (steps, admission.at.clone());
             if drafts.len() >= MAX_DOORS || seen.contains(&door) {
@@ -289,45 +297,13 @@ impl Found {
             .extend(others.map(|(line, text)| (rule.line, line, text)));
     }
 
-    /// Every way to a list, from the first step to the last, without going in a circle.
-    fn ways<'a>(&'a self, list: &'a str) -> Vec<Vec<&'a Mark>> {
-        let mut ways = Vec::new();
-        let mut budget = MAX_VISITS;
-        self.back(
-            list,
-            &mut vec![list],
-            &mut Vec::new(),
-            &mut ways,
-            &mut budget,
-        );
-        ways
-    }
-
-    fn back<'a>(
-        &'a self,
-        list: &'a str,
-        path: &mut Vec<&'a str>,
-        way: &mut Vec<&'a Mark>,
-        ways: &mut Vec<Vec<&'a Mark>>,
-        budget: &mut usize,
-    ) {
-        for mark in self.marks.iter().filter(|mark| mark.to == list) {
-            *budget = budget.saturating_sub(1);
-            if *budget == 0 || ways.len() >= MAX_DOORS || way.len() >= Sequence::MAX {
-                return;
-            }
-            way.push(mark);
-            match &mark.from {
-                None => ways.push(way.iter().rev().copied().collect()),
-                Some((from, _)) if !path.contains(&from.as_str()) => {
-                    path.push(from);
-                    self.back(from, path, way, ways, budget);
-                    path.pop();
-                }
-                Some(_) => {}
-            }
-            way.pop();
+    /// The marks, by the list that they lead to.
+    fn by_list(&self) -> Marks<'_> {
+        let mut marks = Marks::new();
+        for mark in &self.marks {
+            marks.entry(&mark.to).or_default().push(mark);
         }
+        marks
     }
 
     /// What of the rules is not in the doors.
@@ -361,6 +337,57 @@ impl Found {
             );
             let line = admission.line;
             notes.push(Note { line, text });
+        }
+    }
+}
+
+/// By the list that they lead to.
+type Marks<'a> = BTreeMap<&'a str, Vec<&'a Mark>>;
+
+/// Every way to a list, from the first step to the last, without going in a circle.
+/// `budget` is how many marks may be looked at yet, for all lists together.
+fn ways<'a>(marks: &Marks<'a>, list: &'a str, budget: &mut usize) -> Vec<Vec<&'a Mark>> {
+    let mut search = Search {
+        marks,
+        path: vec![list],
+        way: Vec::new(),
+        ways: Vec::new(),
+        budget,
+    };
+    search.back(list);
+    search.ways
+}
+
+/// A search from a list backwards.
+struct Search<'m, 'a> {
+    marks: &'m Marks<'a>,
+    /// The lists that it has come through.
+    path: Vec<&'a str>,
+    /// The marks that it has come by, the last one first.
+    way: Vec<&'a Mark>,
+    ways: Vec<Vec<&'a Mark>>,
+    budget: &'m mut usize,
+}
+
+impl<'a> Search<'_, 'a> {
+    fn back(&mut self, list: &'a str) {
+        for mark in self.marks.get(list).into_iter().flatten() {
+            *self.budget = self.budget.saturating_sub(1);
+            let is_enough = self.ways.len() >= MAX_DOORS || self.way.len() >= Sequence::MAX;
+            if *self.budget == 0 || is_enough {
+                return;
+            }
+            self.way.push(mark);
+            match &mark.from {
+                None => self.ways.push(self.way.iter().rev().copied().collect()),
+                Some((from, _)) if !self.path.contains(&from.as_str()) => {
+                    self.path.push(from);
+                    self.back(from);
+                    self.path.pop();
+                }
+                Some(_) => {}
+            }
+            self.way.pop();
         }
     }
 }
