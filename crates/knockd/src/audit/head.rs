@@ -9,6 +9,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 use super::entry::Digest;
 
@@ -92,7 +94,7 @@ impl Head {
 pub(super) struct HeadFile(File);
 
 impl HeadFile {
-    /// The one in `folder`, made if it is missing; and what it says.
+    /// The one in `folder`, made if it is missing, for us alone; and what it says.
     pub(super) fn open(folder: &Path) -> io::Result<(Self, Option<Head>)> {
         crate::spa::make_folder(folder)?;
         let file = OpenOptions::new()
@@ -103,6 +105,11 @@ impl HeadFile {
             .mode(0o600)
             .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
             .open(folder.join(HEAD))?;
+        // Two daemons must not write their heads over each other's.
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(io::Error::other("another process uses it")),
+            locked => locked?,
+        }
         let head = Head::read(&file)?;
         Ok((Self(file), head))
     }

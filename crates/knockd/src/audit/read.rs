@@ -86,8 +86,9 @@ pub fn rotated(path: &Path) -> Vec<PathBuf> {
         let rest = other.to_str().and_then(|other| other.strip_prefix(name));
         rest.is_some_and(|rest| {
             let number = rest.strip_suffix(".gz").unwrap_or(rest);
-            let digits = number.strip_prefix(['.', '-']);
-            rest.is_empty() || digits.is_some_and(|d| d.starts_with(|c: char| c.is_ascii_digit()))
+            let number = number.strip_prefix(['.', '-']).unwrap_or_default();
+            let is_number = number.chars().all(|c| c.is_ascii_digit() || c == '-');
+            rest.is_empty() || (is_number && !number.is_empty())
         })
     };
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

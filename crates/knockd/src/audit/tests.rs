@@ -157,13 +157,15 @@ fn the_file_is_for_its_owner_and_one_daemon() {
         let mode = fs::metadata(place.file(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-    let (_trail, none) = place.trail();
+    let (mut trail, none) = place.trail();
     let (mut second, lines) = place.trail();
-    assert!(
-        none.is_empty() && lines[0].contains("another process uses it"),
-        "{lines:?}"
-    );
+    assert!(none.is_empty() && lines.len() == 2, "{lines:?}");
+    let refused = |line: &String| line.contains("another process uses it");
+    assert!(lines.iter().all(refused), "{lines:?}");
     assert_eq!(second.put(&[told("x")], at(2)), [], "it is said once");
+    // The head is the first one's.
+    trail.put(&[told("b")], at(3));
+    assert_eq!((place.breaks(), place.head().unwrap().seq), (vec![], 3));
 }
 
 #[test]
@@ -339,6 +341,9 @@ fn a_rotation_goes_on_in_the_new_file_and_names_the_old_one() {
         .unwrap();
     fs::write(place.file("audit.1.gz"), packed.finish().unwrap()).unwrap();
     fs::remove_file(place.file("audit.1")).unwrap();
+    for other in ["audit.bak", "audit.1.new", "auditor"] {
+        fs::write(place.file(other), "").unwrap();
+    }
     let found = rotated(&place.file("audit"));
     assert_eq!(found, ["audit", "audit.1.gz"].map(|name| place.file(name)));
     assert_eq!(place.breaks_of(&["audit", "audit.1.gz"], &[noted]), []);

@@ -14,6 +14,7 @@ mod opening;
 mod powers;
 mod reload;
 mod replays;
+mod shadow;
 mod silence;
 mod strangers;
 mod tampering;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         reload::CASES,
         codes::CASES,
         hooks::CASES,
+        shadow::CASES,
     ];
     let trials = cases.concat().into_iter().map(trial);
     // These need an account that only the machine's root has.
