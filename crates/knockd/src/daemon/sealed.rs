@@ -4,12 +4,15 @@
 //! anything is done for it, and "opened" is said after the kernel has done it.
 
 mod knocks;
+mod state;
+
+pub(super) use state::files;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use knock_core::door::{Closing, Door};
@@ -128,10 +131,10 @@ impl Sealed {
             return Ok(None);
         }
         let folder = &settings.state_dir;
-        let Some((store, new)) = keys(settings).map_err(Failure::Store)? else {
+        let Some((store, new)) = state::keys(settings).map_err(Failure::Store)? else {
             return Ok(None);
         };
-        let (marks, lost) = marks(settings)?;
+        let (marks, lost) = state::marks(settings)?;
         let answers = match reserve.take() {
             _ if settings.shadow => None,
             Some(answers) => Some(answers),
@@ -173,9 +176,9 @@ impl Sealed {
         doors: &[Door],
     ) -> Result<Vec<Line>, Failure> {
         let folder = &settings.state_dir;
-        let store = keys(settings).map_err(Failure::Store)?;
+        let store = state::keys(settings).map_err(Failure::Store)?;
         if *folder != self.folder {
-            (self.marks, _) = marks(settings)?;
+            (self.marks, _) = state::marks(settings)?;
             self.folder.clone_from(folder);
         }
         self.marks.set_tolerance(settings.spa_window);
@@ -327,27 +330,6 @@ impl Sealed {
     }
 }
 
-/// The keys of the site, new ones if there are none, and whether they are new. A shadow makes none.
-fn keys(settings: &Settings) -> Result<Option<(Store, bool)>, StoreError> {
-    let folder = &settings.state_dir;
-    if settings.shadow {
-        return Ok(Store::load(folder)?.map(|store| (store, false)));
-    }
-    Store::load_or_make(folder).map(Some)
-}
-
-/// What was accepted before, and whether some of that is lost. A shadow only looks at it.
-fn marks(settings: &Settings) -> Result<(Marks, bool), Failure> {
-    let open = if settings.shadow {
-        Marks::look
-    } else {
-        Marks::open
-    };
-    let folder = &settings.state_dir;
-    let marks = open(folder, settings.spa_window, now_millis());
-    marks.map_err(|error| Failure::Marks(folder.clone(), error))
-}
-
 /// What is known of a request besides itself, and the place of its door.
 fn here<'a>(
     cookies: &'a CookieKey,
@@ -491,12 +473,6 @@ fn what_of(door: &Door) -> What {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The files that are read and written besides those of people.
-pub(super) fn files(folder: &Path) -> [PathBuf; 4] {
-    use crate::spa::{codes, marks, store};
-    [store::FILE, marks::FILE, codes::FILE, codes::SPENT_FILE].map(|file| folder.join(file))
 }
 
 impl std::fmt::Display for Failure {

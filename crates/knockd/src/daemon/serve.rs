@@ -18,6 +18,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
+use super::Failure;
 use super::alarm::Alarm;
 use super::audit::Audit;
 use super::background::{self, Stage};
@@ -34,7 +35,6 @@ use super::runner::{Runner, Task};
 use super::scribe::Scribe;
 use super::sealed::Sealed;
 use super::settings::Settings;
-use super::{Failure, shadow, status};
 use crate::audit::Digest;
 use crate::events::{Happened, Kind, Memory, RunId};
 use crate::journal::Owed;
@@ -461,14 +461,7 @@ impl Daemon {
         self.log(line.means(Happened::new(Kind::Start)));
         let lines = self.audit.first(self.doors.now());
         lines.into_iter().for_each(|line| self.log(line));
-        if self.settings.shadow {
-            self.scribe.note(Level::Warning, "shadow", shadow::TEXT);
-            let mut doors = self.doors.now().iter();
-            if self.sealed.is_none() && doors.any(|door| door.spa.is_some()) {
-                let text = "shadow: sealed packets are not looked at: this site has no keys yet";
-                self.scribe.note(Level::Warning, "shadow", text);
-            }
-        }
+        self.say_shadow();
         for (level, text) in std::mem::take(&mut self.doubts) {
             self.scribe.note(level, "sandbox", text);
         }
@@ -476,26 +469,6 @@ impl Daemon {
             self.log(line);
         }
         self.handle_side();
-    }
-
-    fn say_status(&mut self) {
-        let counters = self.side.counters();
-        let doors = self.doors.now().len();
-        let layers = self.side.layers();
-        if self.settings.shadow {
-            let text = format!("status: {}", shadow::TEXT);
-            self.scribe.note(Level::Info, "status", text);
-        }
-        for line in status::lines(
-            doors,
-            &self.keeper,
-            &counters,
-            layers,
-            self.gatekeeper.as_ref(),
-            self.sealed.as_ref(),
-        ) {
-            self.scribe.note(Level::Info, "status", line);
-        }
     }
 
     /// Says `line` to whoever wants to know: programs, and the log.

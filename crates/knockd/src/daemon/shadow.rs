@@ -16,6 +16,19 @@ pub(super) const TEXT: &str =
     "shadow: nothing is opened, run or written; what would be is in this log";
 
 impl Daemon {
+    /// At the start: says that it is one, if so.
+    pub(super) fn say_shadow(&mut self) {
+        if !self.settings.shadow {
+            return;
+        }
+        self.scribe.note(Level::Warning, "shadow", TEXT);
+        let mut doors = self.doors.now().iter();
+        if self.sealed.is_none() && doors.any(|door| door.spa.is_some()) {
+            let text = "shadow: sealed packets are not looked at: this site has no keys yet";
+            self.scribe.note(Level::Warning, "shadow", text);
+        }
+    }
+
     /// `source` has opened `door`: says what would come of it.
     pub(super) fn would_open(
         &mut self,

@@ -3,12 +3,38 @@
 use super::confinement::summary;
 use super::gatekeeper::Gatekeeper;
 use super::sealed::Sealed;
+use super::serve::Daemon;
+use super::shadow;
 use crate::keeper::Keeper;
 use crate::listen::Counters;
+use crate::log::Level;
 use crate::sandbox::{Layer, State};
 
+impl Daemon {
+    /// Says in the log how the daemon is.
+    pub(super) fn say_status(&mut self) {
+        let counters = self.side.counters();
+        let doors = self.doors.now().len();
+        let layers = self.side.layers();
+        if self.settings.shadow {
+            let text = format!("status: {}", shadow::TEXT);
+            self.scribe.note(Level::Info, "status", text);
+        }
+        for line in lines(
+            doors,
+            &self.keeper,
+            &counters,
+            layers,
+            self.gatekeeper.as_ref(),
+            self.sealed.as_ref(),
+        ) {
+            self.scribe.note(Level::Info, "status", line);
+        }
+    }
+}
+
 /// A few lines that say how the daemon is, for a person.
-pub(super) fn lines(
+fn lines(
     doors: usize,
     keeper: &Keeper,
     counters: &Counters,
