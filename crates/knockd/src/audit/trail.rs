@@ -28,6 +28,8 @@ const MAX_TORN: usize = 4096;
 #[derive(Debug)]
 pub struct Trail {
     path: PathBuf,
+    /// Where its head is.
+    folder: PathBuf,
     /// `None` until it can be opened.
     file: Option<Arc<File>>,
     /// Its length, as we have left it.
@@ -61,6 +63,7 @@ impl Trail {
         };
         let mut trail = Self {
             path: path.to_owned(),
+            folder: folder.to_owned(),
             file: None,
             end: 0,
             head,
@@ -118,6 +121,10 @@ impl Trail {
 
     /// After a rotation, or with another path: goes on in the file that is there now.
     pub fn reopen(&mut self, path: &Path, now: Timestamp) -> Vec<Line> {
+        if self.head_file.is_none() {
+            // That it could not be had was said; what it says is older than what we know.
+            self.head_file = HeadFile::open(&self.folder).ok().map(|(file, _)| file);
+        }
         if self.path == path && self.file.as_ref().is_some_and(|file| is_at(file, path)) {
             return Vec::new();
         }
@@ -290,7 +297,7 @@ impl Trail {
             Err(_) if self.head_failing => None,
             Err(error) => {
                 self.head_failing = true;
-                Some(no_head(Path::new(super::HEAD), &error))
+                Some(no_head(&self.folder, &error))
             }
         }
     }

@@ -261,6 +261,8 @@ impl Daemon {
         lines.into_iter().for_each(|line| self.log(line));
         self.scribe.finish();
         self.control.tell(&self.events);
+        // Before the pidfile: whoever is next finds it free.
+        drop(self.audit);
         drop(self.side);
         drop(self.pidfile);
         code.into()

@@ -284,3 +284,20 @@ fn the_report_has_mistakes_in_order_then_notes_then_a_count() {
     let report = anstream::adapter::strip_str(&report).to_string();
     insta::assert_snapshot!(report.replace(&path.display().to_string(), "knockd.conf"));
 }
+
+#[test]
+fn hooks_and_what_runs_once_are_looked_at_as_commands_are() {
+    let place = Place::new();
+    let text = "[options]\naudit_file = @/none/audit\non_start = @/start\non_refuse = @/refuse\n\
+        [A]\nsequence = 1,2,3\nopen = tcp/22\ntcpflags = syn\nstrict\non_open = @/open %ip%\n";
+    let told = place.findings(text, &System::default());
+    for line in [
+        "`@/none/audit`: there is no directory `@/none`",
+        "`@/start`: there is no program `@/start`",
+        "`@/refuse`: there is no program `@/refuse`",
+        "`@/open`: there is no program `@/open`",
+        "`%ip%`: `%ip%` is not replaced",
+    ] {
+        assert!(told.lines().any(|told| told == line), "{line}\n{told}");
+    }
+}
