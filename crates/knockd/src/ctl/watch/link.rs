@@ -6,13 +6,13 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::control::{Answer, Request};
+use crate::control::{Answer, Request, parse_answer};
 
 /// The longest answer: a status with all that it may show has some hundred kilobytes.
 const MAX_ANSWER: usize = 16 << 20;
 
 /// So many bytes are read at once, so that keys count in between.
-const AT_ONCE: usize = 256 * 1024;
+const AT_ONCE: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -99,9 +99,7 @@ impl Link {
         let rest = self.incoming.split_off(end + 1);
         let lines = std::mem::replace(&mut self.incoming, rest);
         let lines = lines.split(|byte| *byte == b'\n');
-        Ok(lines
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect())
+        Ok(lines.filter_map(|line| parse_answer(line).ok()).collect())
     }
 }
 

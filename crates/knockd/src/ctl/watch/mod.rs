@@ -1,8 +1,8 @@
 //! `knockctl watch`: what the running daemon does, as it happens.
 //!
 //! Built on the control socket's `status` and `events` alone, one connection each. What is known
-//! ([`world`]) and shown ([`state`]) is apart from how it is drawn ([`view`]), and both from
-//! terminal and sockets ([`screen`], [`link`], [`session`]).
+//! (`world`) and shown (`state`) is apart from how it is drawn (`view`), and both from
+//! terminal and sockets (`screen`, `link`, `session`).
 
 mod link;
 mod look;

@@ -87,13 +87,13 @@ impl Truth {
             json!({"door": door, "to": to, "grant": "gate", "state": "open", "left_ms": 1000,
                    "who": {"key": who.to_string()}})
         });
-        value["attempts"] = shown(attempts.collect());
-        value["grants"] = shown(grants.collect());
+        value["attempts"] = shown(&attempts.collect::<Vec<_>>());
+        value["grants"] = shown(&grants.collect::<Vec<_>>());
         value
     }
 }
 
-fn shown(all: Vec<Value>) -> Value {
+fn shown(all: &[Value]) -> Value {
     json!({"total": all.len(), "shown": all})
 }
 

@@ -112,3 +112,48 @@ fn give_back_at_a_panic() {
         }));
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// The test below runs it at a terminal.
+    #[test]
+    #[ignore = "panics on purpose, and takes the terminal"]
+    fn a_program_that_panics() {
+        let _screen = Screen::open().unwrap();
+        panic!("this is on purpose");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_and_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = std::env::current_exe().unwrap();
+        let name = "ctl::watch::screen::tests::a_program_that_panics";
+        let words = format!(
+            "stty -a > before; {} --ignored --nocapture --exact {name}; stty -a > after",
+            program.display()
+        );
+        let mut script = Command::new("script");
+        script
+            .args(["-qec", &words, "seen"])
+            .current_dir(folder.path());
+        script
+            .env("TERM", "xterm")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        assert!(script.status().unwrap().success());
+        let read = |file| std::fs::read_to_string(folder.path().join(file)).unwrap();
+        assert!(read("before").contains("echo "), "{}", read("before"));
+        assert_eq!(read("before"), read("after"));
+        let seen = read("seen");
+        let place = |text| {
+            seen.find(text)
+                .unwrap_or_else(|| panic!("{text:?}: {seen:?}"))
+        };
+        assert!(place("\u{1b}[?1049h") < place("\u{1b}[?1049l"));
+        assert!(place("\u{1b}[?1049l") < place("this is on purpose"));
+    }
+}

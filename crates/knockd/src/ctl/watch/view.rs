@@ -3,7 +3,7 @@
 mod panels;
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Constraint, Layout, Margin, Rect};
+use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Clear, Paragraph, Widget, Wrap};
 
@@ -23,11 +23,11 @@ const KEYS: &str = "? help  q quit  p pause  / filter  arrows choose  c close  s
 const HELP: &str = "\
 q, Ctrl-C   quit
 p, space    pause, and go on
-/           show only doors and addresses with a text in them
+/           show only what has a text in it
             (Enter keeps it, Esc takes it back)
 up, down    choose a grant (also k, j)
-c, Enter    close the grant that is chosen; asks first
-s           show the steps of strangers in the log, or not
+c, Enter    close the one chosen; asks first
+s           show what strangers do, or not
 Esc         choose none; show everything
 ?, h        this help";
 
@@ -179,7 +179,7 @@ impl View<'_> {
 
     fn help(&self, area: Rect, buffer: &mut Buffer) {
         let height = u16::try_from(HELP.lines().count()).unwrap_or(0) + 2;
-        let inside = area.centered(Constraint::Max(64), Constraint::Max(height));
+        let inside = area.centered(Constraint::Max(52), Constraint::Max(height));
         Clear.render(inside, buffer);
         let block = Block::bordered()
             .border_set(self.look.border())
@@ -197,7 +197,7 @@ impl View<'_> {
             .title(self.tone(title, Tone::Title));
         let inside = block.inner(area);
         block.render(area, buffer);
-        inside.inner(Margin::new(0, 0))
+        inside
     }
 
     fn tone(&self, text: &str, tone: Tone) -> Span<'static> {

@@ -37,7 +37,8 @@ enum State {
 
 /// What is asked for.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(super) enum Wanted {
+pub enum Wanted {
+    /// The metrics.
     Metrics(Format, Part),
     /// Something else: the status, and words about it.
     Refused(&'static str, &'static str),
@@ -45,7 +46,8 @@ pub(super) enum Wanted {
 
 /// How much of the answer is wanted.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(super) enum Part {
+pub enum Part {
+    /// All of it.
     All,
     /// To a HEAD request.
     Head,
@@ -104,7 +106,7 @@ impl Guest {
         let is_tcp = matches!(self.stream, Stream::Tcp(_));
         let head = self.incoming.get(..MAX_REQUEST).unwrap_or(&self.incoming);
         match head.windows(4).position(|four| four == b"\r\n\r\n") {
-            Some(end) => Some(wanted(head.get(..end).unwrap_or_default(), is_tcp)),
+            Some(end) => Some(parse_request(head.get(..end).unwrap_or_default(), is_tcp)),
             None if self.incoming.len() >= MAX_REQUEST => Some(Wanted::Refused(
                 "431 Request Header Fields Too Large",
                 "a request has at most 4096 bytes\n",
@@ -174,8 +176,10 @@ impl Write for Stream {
     }
 }
 
-/// What a request asks for; `head` is all before the empty line.
-fn wanted(head: &[u8], is_tcp: bool) -> Wanted {
+/// What a request asks for; `head` is all before the empty line. At an address, it must be asked for by
+/// a name of this host.
+#[must_use]
+pub fn parse_request(head: &[u8], at_address: bool) -> Wanted {
     const BAD: Wanted = Wanted::Refused("400 Bad Request", "this is no request of HTTP/1.1\n");
     let Ok(head) = str::from_utf8(head) else {
         return BAD;
@@ -197,7 +201,7 @@ fn wanted(head: &[u8], is_tcp: bool) -> Wanted {
     if target.split('?').next() != Some("/metrics") {
         return Wanted::Refused("404 Not Found", "there is only /metrics\n");
     }
-    if is_tcp && !field(&fields, "host").is_none_or(is_own_name) {
+    if at_address && !field(&fields, "host").is_none_or(is_own_name) {
         return Wanted::Refused(
             "403 Forbidden",
             "asked for by a name that is not this host's own\n",
@@ -240,7 +244,7 @@ mod tests {
     use super::*;
 
     fn asked(head: &str) -> Wanted {
-        wanted(head.replace('\n', "\r\n").as_bytes(), true)
+        parse_request(head.replace('\n', "\r\n").as_bytes(), true)
     }
 
     fn status(wanted: Wanted) -> &'static str {
@@ -267,7 +271,7 @@ mod tests {
         ] {
             assert_eq!(status(asked(head)), expected, "{head:?}");
         }
-        assert_eq!(status(wanted(b"GET /\xff HTTP/1.1", true)), "400");
+        assert_eq!(status(parse_request(b"GET /\xff HTTP/1.1", true)), "400");
     }
 
     #[test]
@@ -281,8 +285,16 @@ mod tests {
             ("localhost.evil.example", "403"),
         ] {
             let head = format!("GET /metrics HTTP/1.1\r\nHost: {host}");
-            assert_eq!(status(wanted(head.as_bytes(), true)), expected, "{host}");
-            assert_eq!(status(wanted(head.as_bytes(), false)), "200", "{host}");
+            assert_eq!(
+                status(parse_request(head.as_bytes(), true)),
+                expected,
+                "{host}"
+            );
+            assert_eq!(
+                status(parse_request(head.as_bytes(), false)),
+                "200",
+                "{host}"
+            );
         }
     }
 
@@ -293,10 +305,10 @@ mod tests {
         ) {
             let asked = [method.as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\nHost:", &rest];
             for head in [asked.concat(), rest] {
-                let at_socket = status(wanted(&head, false));
+                let at_socket = status(parse_request(&head, false));
                 let known = ["200", "400", "404", "405"];
                 prop_assert!(known.contains(&at_socket));
-                let at_address = status(wanted(&head, true));
+                let at_address = status(parse_request(&head, true));
                 prop_assert!(at_address == at_socket || at_address == "403");
             }
         }

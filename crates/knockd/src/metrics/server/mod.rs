@@ -20,7 +20,9 @@ use super::{Format, text};
 use crate::config_file::reason;
 use crate::control::Status;
 use crate::control::server::{Place, PlaceError};
-use guest::{Guest, Part, Stream, Wanted};
+use guest::{Guest, Stream};
+
+pub use guest::{Part, Wanted, parse_request};
 
 /// The most who are heard at once; who comes then waits in the kernel's queue.
 pub const MAX_GUESTS: usize = 8;

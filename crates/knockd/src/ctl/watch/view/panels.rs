@@ -113,20 +113,25 @@ pub(super) fn attempts(view: View<'_>, area: Rect, buffer: &mut Buffer) {
             view.tone(door, Tone::Plain),
             // Its characters are ours.
             Span::styled(
-                format!("{steps} {}/{all}", attempt.stage),
+                format!("{steps} {}/{all}", attempt.stage)
+                    .trim_start()
+                    .to_owned(),
                 view.look.style(tone),
             ),
             view.tone(&left.unwrap_or_default(), Tone::Plain),
         ]
     });
+    let rows: Vec<_> = rows.collect();
+    let steps = rows.iter().filter_map(|row| row.get(2)).map(Span::width);
+    let steps = u16::try_from(steps.max().unwrap_or(0)).unwrap_or(0);
     let time = if inside.width < WIDE_ATTEMPTS { 0 } else { 5 };
     let widths = [
         Constraint::Fill(5),
         Constraint::Fill(2),
-        Constraint::Length(8),
+        Constraint::Length(steps),
         Constraint::Length(time),
     ];
-    table(view, rows.collect(), &widths, inside, buffer);
+    table(view, rows, &widths, inside, buffer);
 }
 
 /// What is open, for whom, and for how long.
