@@ -1,8 +1,10 @@
-//! Status, events and the kernel say the same after many things that happened at random.
+//! Status, events, metrics, the audit trail and the kernel say the same after many things that happened at
+//! random.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use knockd::audit::{Entry, What};
 use knockd::control::client::Connection;
 use knockd::control::{Answer, GrantState, Request, Status};
 use knockd::events::{Event, Grant, Kind};
@@ -11,7 +13,7 @@ use crate::net::{CLIENT, Net, OTHER};
 use crate::{Case, Outcome};
 
 pub(crate) const CASES: &[Case] = &[(
-    "status_events_and_kernel_agree_after_ten_thousand_random_events",
+    "status_events_metrics_trail_and_kernel_agree_after_ten_thousand_random_events",
     agreement,
 )];
 
@@ -49,6 +51,20 @@ struct Reader {
     closings: BTreeMap<String, u64>,
     refusals: BTreeMap<String, u64>,
     knocked: u64,
+    audited: Vec<Event>,
+}
+
+/// Whether the trail has all events of this kind.
+const fn is_audited(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Start
+            | Kind::Open
+            | Kind::Extend
+            | Kind::Close
+            | Kind::CommandFailed
+            | Kind::Operator
+    )
 }
 
 impl Reader {
@@ -56,6 +72,9 @@ impl Reader {
         assert_eq!(event.seq, self.last + 1, "no gap");
         self.last = event.seq;
         *self.kinds.entry(event.kind.name().to_owned()).or_default() += 1;
+        if is_audited(event.kind) {
+            self.audited.push(event.clone());
+        }
         let reason = event.reason.map(|reason| reason.name());
         let key = || {
             let (door, to) = (event.door.clone(), event.to.clone());
@@ -106,6 +125,8 @@ impl Reader {
 
 fn agreement() -> Outcome {
     let net = Net::new(DOORS)?;
+    let trail = "[options]\naudit_file = %F%/trail\nstate_dir = %F%/state\n";
+    net.configure(&net.configuration()?.replace("[options]\n", trail))?;
     let _daemon = net.start()?;
     let mut follower = net.connect()?;
     follower.send(&Request::Events {
@@ -159,6 +180,48 @@ fn agreement() -> Outcome {
             reader.closings.contains_key(why),
             "nothing was closed: {why}"
         );
+    }
+    metrics_agree(&net)?;
+    trail_agrees(&net, &reader)
+}
+
+/// What metrics say of the events is what the status says, once nothing happens in between.
+fn metrics_agree(net: &Net) -> Outcome {
+    net.eventually("metrics and status say the same of all events", || {
+        let asked = || -> Outcome<_> {
+            let before = net.status()?;
+            let page = net.ctl(&["metrics", "--openmetrics"])?;
+            Ok((before, page, net.status()?))
+        };
+        let Ok((before, page, after)) = asked() else {
+            return false;
+        };
+        let counts = page.lines().filter_map(|line| {
+            let (kind, count) = line
+                .strip_prefix("knockd_events_total{kind=\"")?
+                .split_once("\"} ")?;
+            Some((kind.to_owned(), count.parse().ok()?))
+        });
+        let counts: BTreeMap<String, u64> = counts.collect();
+        before.last_event == after.last_event && counts == after.counters.events
+    })
+}
+
+/// The trail is whole, and has what the events said, in their order.
+fn trail_agrees(net: &Net, reader: &Reader) -> Outcome {
+    net.ctl(&["audit", "verify"])?;
+    let text = net.read("trail");
+    let entries = text.lines().map(serde_json::from_str::<Entry>);
+    let mut written = Vec::new();
+    for entry in entries {
+        match entry?.what {
+            What::Event(event) if is_audited(event.kind) => written.push(*event),
+            _ => {}
+        }
+    }
+    assert_eq!(written.len(), reader.audited.len());
+    for (written, told) in written.iter().zip(&reader.audited) {
+        assert_eq!(written, told);
     }
     Ok(())
 }
