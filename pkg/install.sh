@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what was built, under DESTDIR: the one list of what goes where, for by hand, for the
 # packages here and for those of a distribution. Nothing is started or enabled, no account is made,
-# and a configuration that is there stays as it is.
+# no door is made (`knockctl init` writes /etc/knockd.conf), and what is configured stays as it is.
 #
 #     cargo build --release --locked && cargo run -p completions -- target/completions
 #     sudo INIT=systemd pkg/install.sh
@@ -14,7 +14,7 @@
 #     UNITDIR      /usr/lib/systemd/system
 #     ZSHDIR       /usr/share/zsh/site-functions
 #     DOCDIR       /usr/share/doc/postern
-#     SAMPLES      nothing: configurations go to /etc; else to this folder's etc, to be copied
+#     SAMPLES      nothing: options of services go to /etc; else to this folder's etc, to be copied
 #     STRIP        "yes": symbols are taken out of the programs
 set -eu
 
@@ -78,7 +78,6 @@ if [ "${COMPLETIONS}" != none ]; then
 	for name in knock knockd knockctl; do completions "${name}"; done
 fi
 
-configuration 600 pkg/knockd.conf /etc/knockd.conf
 put 644 pkg/logrotate/knockd /etc/logrotate.d/knockd
 put 644 pkg/sysusers.d/knockd.conf /usr/lib/sysusers.d/knockd.conf
 put 644 pkg/tmpfiles.d/knockd.conf /usr/lib/tmpfiles.d/knockd.conf
@@ -103,7 +102,7 @@ for init in ${INIT}; do
 done
 
 # What an administrator may want: see the first lines of each.
-for file in pkg/systemd/*.conf pkg/sysctl.d/*.conf pkg/apparmor/usr.sbin.knockd; do
+for file in pkg/knockd.conf pkg/systemd/*.conf pkg/sysctl.d/*.conf pkg/apparmor/usr.sbin.knockd; do
 	put 644 "${file}" "${DOCDIR}/examples/$(basename "${file}")"
 done
 for file in README.md SECURITY.md docs/*.md docs/guide/*.md; do

@@ -77,12 +77,12 @@ opens_by_command() {
 echo "== fresh"
 new systemd
 is_true "it installs" apt install "${ours_inside}"
-is_true "the configuration is root's alone" mode_of /etc/knockd.conf "600 root"
+is_sh "there is no door yet" "[ ! -e /etc/knockd.conf ]"
+is_true "it says how to make one" grep -q "knockctl init" "${log}"
 is_true "/etc/default/knockd is there" mode_of /etc/default/knockd "644 root"
 is_true "so is the account" inside getent passwd _knockd
 is_true "the service does not start at boot" fails enabled
 is_true "nor does it run" fails active
-is_sh "the sample is right" "knockctl check"
 is_sh "what man would show is there" "dpkg -L postern | grep -q man1/knockctl.1"
 is_true "it installs again" apt install --reinstall "${ours_inside}"
 network
@@ -115,6 +115,45 @@ is_sh "nothing is left" '! ls -d /etc/knockd.conf* /etc/default/knockd* /etc/ini
 	/etc/logrotate.d/knockd /var/lib/knockd /usr/share/postern /usr/sbin/knock* \
 	/etc/systemd/system/multi-user.target.wants/knockd.service /etc/rc?.d/*knockd 2>/dev/null'
 is_sh "no diversion is left" '! dpkg-divert --list | grep knockd'
+
+# docs/guide/first-door.md, command by command. There is no sshd: a connection that the printed line has
+# let in stands for the session, as sshd tells of one.
+echo "== the first five minutes"
+new systemd
+begun="$(date +%s)"
+is_true "it installs" apt install "${ours_inside}"
+network
+listens 2222
+is_sh "a first door is written, with no question" \
+	"knockctl init --yes --port tcp/2222 --host 10.77.0.2 >/root/said"
+is_true "it is root's alone" mode_of /etc/knockd.conf "600 root"
+is_sh "nothing overwrites it" "! knockctl init --yes --port tcp/2222 2>/dev/null"
+ports="$(inside sed -n 's/^ *knock 10\.77\.0\.2 //p' /root/said)"
+is_sh "it is put on trial" "knockctl arm --for 2m"
+is_sh "the daemon starts" "systemctl restart knockd"
+is_true "the port is shut" fails reaches 2222
+# shellcheck disable=SC2086 # words
+knocks ${ports}
+until_true "the printed line opens it" reaches 2222
+inside sh -c "setsid ip netns exec client sh -c 'sleep 60 | nc -p 40000 10.77.0.2 2222' >/dev/null 2>&1 &"
+came_in() { inside sh -c "ss -Htn state established sport = :2222 | grep -q 10.77.0.1:40000"; }
+until_true "a session has come in" came_in
+is_sh "a session that has not is no proof" \
+	'! SSH_CONNECTION="10.77.0.1 40001 10.77.0.2 2222" knockctl arm --confirm 2>/dev/null'
+is_sh "the session confirms" 'SSH_CONNECTION="10.77.0.1 40000 10.77.0.2 2222" knockctl arm --confirm'
+is_sh "it comes at boot" "systemctl enable --quiet knockd"
+is_sh "what is guarded can be seen" "knockctl gate show | grep -q tcp/2222"
+is_sh "and who is in, and until when" "knockctl status | grep -q 10.77.0.1"
+took="$(($(date +%s) - begun))"
+is_true "it took ${took} s, which is less than five minutes" [ "${took}" -lt 300 ]
+machine_again
+network
+listens 2222
+until_true "after a boot the port is shut" fails reaches 2222
+until_true "and the daemon is there" active
+# shellcheck disable=SC2086 # words
+knocks ${ports}
+until_true "to whom the same line is known" reaches 2222
 
 for way in "apt-get" "dpkg"; do
 	echo "== in the place of a knockd that runs, by ${way}"

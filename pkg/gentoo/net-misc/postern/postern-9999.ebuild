@@ -51,7 +51,7 @@ src_install() {
 
 pkg_postinst() {
 	tmpfiles_process knockd.conf
-	elog "Write /etc/knockd.conf, look at it with \`knockctl check\`, then:"
+	elog "Let \`knockctl init\` write /etc/knockd.conf (docs/guide/first-door.md), then:"
 	elog "  rc-update add knock-gate boot; rc-update add knock default; rc-service knock start"
 	elog "or with systemd: systemctl enable --now knockd"
 }
