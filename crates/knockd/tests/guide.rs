@@ -62,8 +62,8 @@ fn every_knockctl_command_is_understood() {
 
 #[test]
 fn the_trail_of_the_guide_is_switched_on_as_it_says() {
-    let block = AUDIT.split("```").nth(1).unwrap();
-    let text = format!("{}[A]\nsequence = 1\n", block.trim_start());
+    let block = blocks(AUDIT).next().unwrap();
+    let text = format!("{block}[A]\nsequence = 1\n");
     let parsed = config::parse(text.as_bytes(), &|_, _| None);
     assert_eq!(parsed.diagnostics, []);
     let trail = parsed.config.unwrap().options.audit_file;
