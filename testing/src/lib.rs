@@ -16,6 +16,7 @@
 //! | [`site`] | a running daemon with a client beside it |
 //! | [`scenario`] | a function that fails with a sentence, and what runs many of them |
 //! | [`knockers`] | scenarios with real clients, firewalls and an sshd |
+//! | [`guides`] | every command of the documentation, run as its reader would |
 //! | [`faults`] | scenarios in which something dies or is damaged while doors are open |
 //! | [`programs`] | where the programs under test are |
 //! | [`live`] | runs a case against a real daemon |
@@ -27,6 +28,7 @@ pub mod classic;
 pub mod faults;
 pub mod flood;
 pub mod frame;
+pub mod guides;
 pub mod in_process;
 pub mod knockers;
 pub mod live;

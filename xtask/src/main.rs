@@ -57,6 +57,12 @@ enum Job {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Every command of the guides, as their reader would run it
+    Guides {
+        /// Passed on to the test bed; `--help` for its own options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run every fuzz target for a while
     Fuzz {
         /// Seconds for each target
@@ -118,6 +124,7 @@ fn perform(job: Job) -> Outcome {
         Job::Differential { arguments } => jobs::bed::run("differential", &arguments),
         Job::Knockers { arguments } => jobs::bed::run("knockers", &arguments),
         Job::Faults { arguments } => jobs::bed::run("faults", &arguments),
+        Job::Guides { arguments } => jobs::bed::run("guides", &arguments),
         Job::Fuzz { seconds, target } => jobs::fuzz::run(seconds, target.as_deref()),
         Job::Bench { json, only } => jobs::bench::run(json, &only),
         Job::Try { arguments } => jobs::try_knock(&arguments),

@@ -23,6 +23,7 @@ pub(crate) fn test() -> Outcome {
     timed("differential", || bed::run("differential", &[]))?;
     timed("knockers", || bed::run("knockers", &[]))?;
     timed("faults", || bed::run("faults", &[]))?;
+    timed("guides", || bed::run("guides", &[]))?;
     timed("try", || try_knock(&[]))?;
     timed("packages", packages::test_if_root)?;
     timed("fuzz", || fuzz::run(FUZZ_SMOKE_SECONDS, None))
