@@ -22,6 +22,10 @@ pub(super) enum Mark {
     File(Machine, String),
     /// `exit: STATUS`, of the last command.
     Exit(i32),
+    /// `typed: TEXT`, what is typed at the first command; `\n` is the return key.
+    Typed(String),
+    /// `differs: LINE`, a line that is another one each time, with a `…` for what differs.
+    Differs(String),
     /// `not run: REASON`.
     NotRun(String),
     /// `given`, and commands behind prompts, which the reader does not see.
@@ -58,6 +62,8 @@ pub(super) fn parse(text: &str) -> Result<Mark, String> {
                 .map(Mark::Exit)
                 .map_err(|_| format!("`{value}` is no exit status"))
         }
+        "typed" => Ok(Mark::Typed(value.to_owned())),
+        "differs" => Ok(Mark::Differs(value.to_owned())),
         "not run" if value.split_whitespace().count() < 2 => {
             Err("a mark `not run` has a reason, in words".into())
         }
@@ -65,7 +71,8 @@ pub(super) fn parse(text: &str) -> Result<Mark, String> {
         "afresh" => Ok(Mark::Afresh),
         _ if text.starts_with("given\n") => Ok(Mark::Given),
         _ => Err(format!(
-            "`{key}` is no mark: there are on, file, exit, not run, given, afresh"
+            "`{key}` is no mark: there are on, file, exit, typed, differs, not run, given, \
+             afresh"
         )),
     }
 }

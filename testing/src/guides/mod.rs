@@ -85,7 +85,7 @@ fn follow_text(text: &str, programs: &Programs) -> Result<Vec<(usize, String)>> 
     }
     let mut skipped = Vec::new();
     let mut world = None;
-    let mut printed = String::new();
+    let (mut printed, mut all_printed) = (String::new(), String::new());
     for item in items {
         match item {
             Item::Afresh => world = None,
@@ -99,10 +99,34 @@ fn follow_text(text: &str, programs: &Programs) -> Result<Vec<(usize, String)>> 
                 path,
                 text,
             } => made(&mut world, programs)?.write(machine, &path, &text)?,
-            Item::Run(command) => printed = run(made(&mut world, programs)?, &command)?,
+            Item::Run(command) => {
+                let command = copied(command, &all_printed)?;
+                printed = run(made(&mut world, programs)?, &command)?;
+                all_printed.push_str(&printed);
+            }
         }
     }
     Ok(skipped)
+}
+
+/// A command whose comment begins with `your line` is an example: in its place the reader takes the line
+/// that was printed, known by the same first two words.
+fn copied(mut command: Command, printed: &str) -> Result<Command> {
+    let Some((example, _)) = command.text.split_once(" # your line") else {
+        return Ok(command);
+    };
+    let begin = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().take(2).collect();
+        words.join(" ")
+    };
+    let mut lines = printed.lines().rev();
+    let line = lines.find(|line| begin(line) == begin(example));
+    let line = line.ok_or_else(|| {
+        let number = command.line;
+        format!("line {number}: no line like `{}` was printed", example.trim())
+    })?;
+    line.trim().clone_into(&mut command.text);
+    Ok(command)
 }
 
 /// The machines, made when they are needed first.

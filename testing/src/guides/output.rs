@@ -54,7 +54,7 @@ fn agree(shows: &[String], printed: &[String], part: bool) -> Result<(), usize> 
 }
 
 /// Whether `line` is `shown`, in which a `…` stands for anything.
-fn is_like(shown: &str, line: &str) -> bool {
+pub(super) fn is_like(shown: &str, line: &str) -> bool {
     let Some((begin, rest)) = shown.split_once(ANYTHING) else {
         return shown == line;
     };
@@ -72,8 +72,8 @@ fn is_like(shown: &str, line: &str) -> bool {
     line.ends_with(end)
 }
 
-/// A line without what differs from day to day: times, dates and fingerprints of keys. Blanks at the
-/// end mean nothing.
+/// A line without what differs from day to day: times, dates, fingerprints of keys and hashes. Blanks at
+/// the end mean nothing.
 fn plain(line: &str) -> String {
     line.trim_end()
         .split(' ')
@@ -96,6 +96,8 @@ fn plain_word(word: &str) -> String {
     };
     let stand_in = if core.starts_with("SHA256:") && core.len() > "SHA256:".len() {
         "SHA256:KEY"
+    } else if core.len() == 64 && core.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        "HASH"
     } else if matches!(parts(':').as_slice(), [2, 2] | [2, 2, 2]) {
         "TIME"
     } else if parts('-') == [4, 2, 2] {

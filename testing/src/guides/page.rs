@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use super::machine::quote;
 use super::mark::{self, Mark};
+use super::output::is_like;
 
 /// Where a command runs.
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
@@ -197,12 +199,16 @@ impl Reader {
 
     fn fence(&mut self, info: &str, line: usize, body: &[(&str, usize)]) {
         let (mut machine, mut file, mut exit) = (None, None, None);
+        let (mut typed, mut differs) = (None, Vec::new());
+        let begin = self.items.len();
         for mark in std::mem::take(&mut self.marks) {
             match mark {
                 Mark::NotRun(reason) => return self.items.push(Item::Skip { line, reason }),
                 Mark::On(one) => machine = Some(one),
                 Mark::File(one, path) => file = Some((one, path)),
                 Mark::Exit(status) => exit = Some(status),
+                Mark::Typed(text) => typed = Some(text),
+                Mark::Differs(line) => differs.push(line),
                 Mark::Given | Mark::Afresh => {}
             }
         }
@@ -225,6 +231,12 @@ impl Reader {
                 text: text(),
             }),
             _ => self.mistake(line, mark::UNKNOWN_BLOCK),
+        }
+        let made = self.items.get_mut(begin..).unwrap_or_default();
+        made.iter_mut().for_each(|item| loosen(item, &differs));
+        if let (Some(Item::Run(command)), Some(typed)) = (made.first_mut(), typed) {
+            let (answers, text) = (quote(&typed), &command.text);
+            command.text = format!("printf %b {answers} | {text}");
         }
     }
 
@@ -275,6 +287,22 @@ impl Reader {
         let item = last.and_then(|last| self.items.get_mut(last));
         if let (Some(Item::Run(command)), Some(exit)) = (item, exit) {
             command.end = End::With(exit);
+        }
+    }
+}
+
+/// Lines that differ each time are compared by what stays.
+fn loosen(item: &mut Item, differs: &[String]) {
+    let lines = match item {
+        Item::See { lines, .. } => lines,
+        Item::Run(command) => &mut command.prints,
+        _ => return,
+    };
+    for line in lines {
+        let same = differs.iter().find(|kept| is_like(kept, line.trim()));
+        if let Some(kept) = same {
+            let blanks = line.len() - line.trim_start().len();
+            *line = format!("{}{kept}", " ".repeat(blanks));
         }
     }
 }
