@@ -151,6 +151,21 @@ fn what_the_reader_does_not_see_is_run_too() {
 }
 
 #[test]
+fn what_is_typed_is_what_the_first_command_reads() {
+    let items = read("<!-- typed: 1 2\\n -->\n```sh\nknock a\nknock b\n```\n");
+    let first = command(3, Machine::Client, "printf %b '1 2\\n' | knock a");
+    let second = command(4, Machine::Client, "knock b");
+    assert_eq!(items, [Item::Run(first), Item::Run(second)]);
+}
+
+#[test]
+fn of_a_line_that_differs_the_rest_must_be_as_shown() {
+    let items = read("<!-- differs: take … now -->\n```text\n  take 5 now\ntake 5 later\n```\n");
+    let lines = vec!["  take … now".to_owned(), "take 5 later".to_owned()];
+    assert_eq!(items, [Item::See { line: 2, lines }]);
+}
+
+#[test]
 fn a_mark_holds_for_the_next_block_alone() {
     let text = "<!-- not run: no phone here -->\n```sh\nx\n```\n\n```sh\nsudo y\n```\n";
     let skip = Item::Skip {

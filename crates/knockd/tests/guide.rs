@@ -25,7 +25,10 @@ fn commands(page: &'static str) -> Vec<&'static str> {
     let all = in_blocks.chain(quoted);
     let all = all.map(|line| line.split(" | ").last().unwrap_or(line));
     let all = all.map(|line| line.split(" #").next().unwrap_or(line).trim());
-    let all = all.map(|line| line.trim_start_matches("server# ").trim_start_matches("sudo "));
+    let all = all.map(|line| {
+        line.trim_start_matches("server# ")
+            .trim_start_matches("sudo ")
+    });
     let all = all.map(|line| line.trim_start_matches("target/release/"));
     all.filter(|line| line.starts_with("knockctl ")).collect()
 }

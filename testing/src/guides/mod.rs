@@ -123,7 +123,10 @@ fn copied(mut command: Command, printed: &str) -> Result<Command> {
     let line = lines.find(|line| begin(line) == begin(example));
     let line = line.ok_or_else(|| {
         let number = command.line;
-        format!("line {number}: no line like `{}` was printed", example.trim())
+        format!(
+            "line {number}: no line like `{}` was printed",
+            example.trim()
+        )
     })?;
     line.trim().clone_into(&mut command.text);
     Ok(command)

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::scenario::{Programs, Scenario};
 
 /// What is wrong, the guide, and what is said of it.
-const WRONG: [(&str, &str, &str); 9] = [
+const WRONG: [(&str, &str, &str); 11] = [
     (
         "a command that fails",
         "```sh\nsudo knockctl check -c /nowhere\n```\n",
@@ -30,6 +30,16 @@ const WRONG: [(&str, &str, &str); 9] = [
         "output of the command before that is not there",
         "```sh\nsudo echo one\n```\n\n```text\ntwo\n```\n",
         "line 5: it does not print: two",
+    ),
+    (
+        "a line to copy that nothing has printed",
+        "```sh\nsudo echo knock 203.0.113.9 7000\nknock 203.0.113.2 7000  # your line\n```\n",
+        "line 3: no line like `knock 203.0.113.2 7000` was printed",
+    ),
+    (
+        "a line that differs in more than is said",
+        "<!-- differs: take … now -->\n```console\nserver# echo take 5 later\ntake 6 now\n```\n",
+        "it does not print: take … now",
     ),
     (
         "what should hang and does not",
