@@ -210,6 +210,18 @@ impl Action {
             IpAddr::V6(_) => self.v6.as_ref(),
         }
     }
+
+    /// Whether commands run for a knock of some family; hooks are none of them.
+    #[must_use]
+    pub const fn has_commands(&self) -> bool {
+        self.v4.is_some() || self.v6.is_some()
+    }
+
+    /// Whether a knock gives no grant: neither the kernel nor a command opens anything.
+    #[must_use]
+    pub const fn opens_nothing(&self) -> bool {
+        self.native.is_none() && !self.has_commands()
+    }
 }
 
 impl Trigger {

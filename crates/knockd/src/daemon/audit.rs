@@ -172,10 +172,7 @@ impl Daemon {
         let doors = Arc::clone(self.doors.now());
         let named = |name: &str| doors.iter().find(|door| door.name == name);
         let door = event.door.as_deref().and_then(named);
-        let opens_nothing = door.is_none_or(|door| {
-            let action = &door.action;
-            action.native.is_none() && action.v4.is_none() && action.v6.is_none()
-        });
+        let opens_nothing = door.is_none_or(|door| door.action.opens_nothing());
         let lines = self.audit.event(event, opens_nothing);
         lines.into_iter().for_each(|line| self.log(line));
         self.hook(event, door);

@@ -100,7 +100,7 @@ fn needs(settings: &Settings, doors: &[Door]) -> Needs {
     let acts = !settings.shadow;
     let with_commands = |door: &&Door| {
         let action = &door.action;
-        action.v4.is_some() || action.v6.is_some() || !action.hooks.is_empty()
+        action.has_commands() || !action.hooks.is_empty()
     };
     let mut doors_with_commands = doors.iter().filter(with_commands);
     let one_time = doors.iter().filter_map(|door| match &door.trigger.source {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use knock_core::door::{Door, Hooks as Texts};
+use knock_core::door::{Action, Door, Hooks as Texts};
 use knock_core::target::Target;
 use knock_core::time::Timestamp;
 
@@ -186,8 +186,7 @@ fn hook<'a>(
     let action = door.map(|door| &door.action);
     let is_native = action.is_some_and(|action| action.native.is_some());
     let second = is_native && matches!(event.grant, Some(Grant::Commands(_)));
-    let opens_nothing =
-        action.is_some_and(|action| !is_native && action.v4.is_none() && action.v6.is_none());
+    let opens_nothing = action.is_some_and(Action::opens_nothing);
     let (key, text) = match event.kind {
         Kind::Open | Kind::Extend if !second => ("on_open", &texts.open),
         Kind::Knocked if opens_nothing => ("on_open", &texts.open),
