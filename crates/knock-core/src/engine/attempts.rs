@@ -112,8 +112,8 @@ impl Table {
     /// Prefetches where the index has the attempt in `slot`, if there is one, and a later slot.
     fn prefetch(&self, slot: usize, by: &impl Prefetch) -> Option<&Attempt> {
         let attempt = self.slab.peek(slot)?;
-        if let Some(bucket) = self.index.bucket_of(attempt.place) {
-            by.prefetch(bucket);
+        if let Some(word) = self.index.word_at(attempt.place) {
+            by.prefetch(word);
         }
         if let Some(later) = self.slab.peek(slot.saturating_add(AHEAD)) {
             by.prefetch(later);

@@ -11,9 +11,9 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::hash::Hasher as _;
 
 use siphasher::sip::SipHasher13;
+use wide::u32x4;
 
 use super::slab::Slot;
 use super::source::Source;
@@ -24,8 +24,14 @@ pub(super) type Bucket = [u32; WIDTH];
 
 const WIDTH: usize = 16;
 
+/// How many words are looked at at once: what every x86-64 and ARM64 processor can do.
+const LANES: usize = 4;
+
 /// The number of the word that counts what has passed.
 const PASSED: usize = WIDTH - 1;
+
+/// A bit for each cell.
+const CELLS: u32 = (1 << PASSED) - 1;
 
 /// How many sources there are for a bucket when the table is full.
 const LOAD: u32 = 8;
@@ -54,14 +60,13 @@ pub(super) struct Index {
     /// The buckets, after some words so that each is in one cache line. Zeros, so that the memory
     /// of buckets that were never written is never touched (`calloc`).
     words: Vec<u32>,
-    /// How many words come before the first bucket.
+    /// The number of the first word of the first bucket, and of the one behind the last bucket.
     margin: usize,
+    end: usize,
     buckets: u32,
-    /// How many bits of a cell are the slot's.
+    /// How many bits of a cell are the slot's, and a one for each.
     slot_bits: u32,
-    /// A bit for each cell of a bucket. A variable, so that the compiler makes vector instructions
-    /// for all words of a bucket and not for some.
-    cells: u32,
+    of_slot: u32,
     hasher: SipHasher13,
 }
 
@@ -71,27 +76,28 @@ impl Index {
         let [k0, k1] = seed;
         let buckets = capacity.div_ceil(LOAD).max(1);
         let words = vec![0; (to_usize(buckets) + 1) * WIDTH];
+        let margin = words.as_ptr().align_offset(size_of::<Bucket>()).min(WIDTH);
+        let slot_bits = u32::BITS - capacity.leading_zeros();
         Self {
-            margin: words.as_ptr().align_offset(size_of::<Bucket>()).min(WIDTH),
+            margin,
+            end: margin + to_usize(buckets) * WIDTH,
             words,
             buckets,
-            slot_bits: u32::BITS - capacity.leading_zeros(),
-            cells: (1 << PASSED) - 1,
+            slot_bits,
+            of_slot: (1 << slot_bits) - 1,
             hasher: SipHasher13::new_with_keys(k0, k1),
         }
     }
 
     pub(super) fn hash(&self, source: Source) -> Hash {
-        let mut hasher = self.hasher;
-        match u32::try_from(source.low) {
+        Hash(match u32::try_from(source.low) {
             // One block in place of two.
-            Ok(low) if !source.v6 => hasher.write_u32(low),
+            Ok(low) if !source.v6 => self.hasher.hash(&low.to_ne_bytes()),
             _ => {
-                hasher.write_u64(source.high);
-                hasher.write_u64(source.low);
+                let words = [source.high, source.low].map(u64::to_ne_bytes);
+                self.hasher.hash(words.as_flattened())
             }
-        }
-        Hash(hasher.finish())
+        })
     }
 
     /// The slot with `hash` for which `is_it` says so; or, if there is none, where there is room for
@@ -101,79 +107,82 @@ impl Index {
         hash: Hash,
         is_it: impl Fn(Slot) -> bool,
     ) -> Result<Slot, Option<Place>> {
-        let above_slot = self.above_slot(hash);
-        let of_slot = u32::MAX >> (u32::BITS - self.slot_bits);
         let home = self.home(hash);
-        let mut vacancy = None;
-        let mut at = home;
-        while let Some(bucket) = self.bucket(at) {
-            let mut same = self.which(bucket, |cell| cell & !of_slot == above_slot);
-            if at == home {
-                vacancy = self.vacancy(bucket, at);
-            }
+        let bucket = self.bucket(home).ok_or(None)?;
+        let marks = self.marks(bucket, hash);
+        let vacancy = marks.vacancy(home);
+        let [.., passed] = bucket;
+        if marks.same == 0 && *passed == 0 {
+            // A stranger, mostly.
+            return Err(vacancy);
+        }
+        self.search(hash, is_it).ok_or(vacancy)
+    }
+
+    /// As [`Index::find`], in all buckets where the source may be.
+    fn search(&self, hash: Hash, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
+        let mut at = self.home(hash);
+        loop {
+            let bucket = self.bucket(at)?;
+            let Marks { mut same, .. } = self.marks(bucket, hash);
             while same != 0 {
                 let cell = bucket.get(to_usize(same.trailing_zeros()));
                 // An empty cell is like one of the hash 0.
-                let slot = cell.and_then(|cell| (cell & of_slot).checked_sub(1));
+                let slot = cell.and_then(|cell| (cell & self.of_slot).checked_sub(1));
                 if let Some(slot) = slot.filter(|slot| is_it(*slot)) {
-                    return Ok(slot);
+                    return Some(slot);
                 }
                 same &= same - 1;
             }
             let [.., passed] = bucket;
             if *passed == 0 {
-                break;
+                return None;
             }
             at = self.next(at);
         }
-        Err(vacancy)
     }
 
-    /// Where there is room in `bucket`, which is the one `at`.
-    fn vacancy(&self, bucket: &Bucket, at: usize) -> Option<Place> {
-        let empty = self.which(bucket, |cell| cell == 0);
-        let word = self.margin + at * WIDTH + to_usize(empty.trailing_zeros());
-        let place = u32::try_from(word).ok().map(Place);
-        place.filter(|_| empty != 0)
+    /// Which cells of `bucket` are empty, and which are of this hash.
+    fn marks(&self, bucket: &Bucket, hash: Hash) -> Marks {
+        let Marks { same, zero } = marks(bucket, !self.of_slot, self.above_slot(hash));
+        Marks {
+            same: same & CELLS,
+            zero: zero & CELLS,
+        }
     }
 
-    /// A bit for each cell for which `is_it` says so.
-    fn which(&self, bucket: &Bucket, is_it: impl Fn(u32) -> bool) -> u32 {
-        let bit = |bits, (n, cell): (u32, &u32)| bits | (u32::from(is_it(*cell)) << n);
-        (0..).zip(bucket).fold(0, bit) & self.cells
+    /// A word of the bucket where a source with `hash` is at home.
+    pub(super) fn home_of(&self, hash: Hash) -> Option<&u32> {
+        self.words.get(self.home(hash))
     }
 
-    /// The bucket where a source with `hash` is at home.
-    pub(super) fn home_of(&self, hash: Hash) -> Option<&Bucket> {
-        self.bucket(self.home(hash))
-    }
-
-    /// The bucket of `place`.
-    pub(super) fn bucket_of(&self, place: Place) -> Option<&Bucket> {
-        self.bucket(place.word().checked_sub(self.margin)? / WIDTH)
+    /// The word at `place`.
+    pub(super) fn word_at(&self, place: Place) -> Option<&u32> {
+        self.words.get(place.word())
     }
 
     /// Adds `slot`, whose source must not be there yet; `vacancy` is what [`Index::find`] said of it,
     /// since when nothing else was added.
     pub(super) fn insert(&mut self, hash: Hash, vacancy: Option<Place>, slot: Slot) -> Place {
         let cell = self.above_slot(hash) + slot + 1;
-        if let Some(place) = vacancy {
+        let place = vacancy.or_else(|| self.make_room(hash));
+        place.map_or(Place::NOWHERE, |place| {
             self.set(place, cell);
-            return place;
-        }
+            place
+        })
+    }
+
+    /// Passes a source with `hash` on to the first bucket with room.
+    fn make_room(&mut self, hash: Hash) -> Option<Place> {
         let home = self.home(hash);
         let mut at = home;
         loop {
-            let bucket = self.bucket(at);
-            if let Some(Place(word)) = bucket.and_then(|bucket| self.vacancy(bucket, at)) {
+            let marks = self.marks(self.bucket(at)?, hash);
+            if let Some(Place(word)) = marks.vacancy(at) {
                 let passed_on = if at == home { 0 } else { Place::PASSED_ON };
-                self.set(Place(word), cell);
-                return Place(word | passed_on);
+                return Some(Place(word | passed_on));
             }
-            let Some([.., passed]) = self.bucket_mut(at) else {
-                return Place::NOWHERE;
-            };
-            *passed = passed.saturating_add(1);
+            self.pass(at, 1);
             at = self.next(at);
         }
     }
@@ -187,16 +196,24 @@ impl Index {
     /// Removes `source` from `place`.
     pub(super) fn remove(&mut self, source: Source, place: Place) {
         self.set(place, 0);
-        if place.0 & Place::PASSED_ON == 0 {
-            return;
+        if place.0 & Place::PASSED_ON != 0 {
+            self.pass_less(source, place);
         }
-        let bucket = (place.word() - self.margin) / WIDTH;
+    }
+
+    /// What was at `place` was passed on there from the home of `source`, and is gone.
+    fn pass_less(&mut self, source: Source, place: Place) {
         let mut at = self.home(self.hash(source));
-        while at != bucket {
-            if let Some([.., passed]) = self.bucket_mut(at) {
-                *passed = passed.saturating_sub(1);
-            }
+        while !(at..at + WIDTH).contains(&place.word()) {
+            self.pass(at, -1);
             at = self.next(at);
+        }
+    }
+
+    /// One more, or one less, has been passed on by the bucket whose first word is the one `at`.
+    fn pass(&mut self, at: usize, change: i32) {
+        if let Some(passed) = self.words.get_mut(at + PASSED) {
+            *passed = passed.saturating_add_signed(change);
         }
     }
 
@@ -212,39 +229,65 @@ impl Index {
         u32::from_le_bytes([a, b, c, d]) << self.slot_bits
     }
 
+    /// The first word of the bucket where a source with `hash` is at home.
     fn home(&self, hash: Hash) -> usize {
         let scaled = (hash.0 >> u32::BITS) * u64::from(self.buckets);
-        usize::try_from(scaled >> u32::BITS).unwrap_or(0)
+        let bucket = usize::try_from(scaled >> u32::BITS).unwrap_or(0);
+        self.margin + bucket * WIDTH
     }
 
+    /// The first word of the next bucket.
     fn next(&self, at: usize) -> usize {
-        if at + 1 < to_usize(self.buckets) {
-            at + 1
-        } else {
-            0
-        }
+        let next = at + WIDTH;
+        if next < self.end { next } else { self.margin }
     }
 
     fn bucket(&self, at: usize) -> Option<&Bucket> {
-        let (buckets, _) = self.words.get(self.margin..)?.as_chunks();
-        buckets.get(at)
-    }
-
-    fn bucket_mut(&mut self, at: usize) -> Option<&mut Bucket> {
-        let (buckets, _) = self.words.get_mut(self.margin..)?.as_chunks_mut();
-        buckets.get_mut(at)
+        self.words.get(at..)?.first_chunk()
     }
 
     /// How many sources are in it.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        let (buckets, _) = self.words[self.margin..].as_chunks::<WIDTH>();
+        let (buckets, _) = self.words[self.margin..self.end].as_chunks::<WIDTH>();
         let used = |bucket: &Bucket| bucket[..PASSED].iter().filter(|c| **c != 0).count();
         let count = buckets.iter().map(used).sum();
         let passed = buckets.iter().any(|bucket| bucket[PASSED] != 0);
         assert!(count > 0 || !passed, "an empty index has passed nothing");
         count
     }
+}
+
+/// What is in a bucket, with a bit for each word.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+struct Marks {
+    /// Those that are what is wanted, where the mask has ones.
+    same: u32,
+    /// Those that are 0.
+    zero: u32,
+}
+
+impl Marks {
+    /// Where there is room in the bucket, whose first word is the one `at`.
+    fn vacancy(self, at: usize) -> Option<Place> {
+        let place = u32::try_from(at + to_usize(self.zero.trailing_zeros()));
+        place.ok().filter(|_| self.zero != 0).map(Place)
+    }
+}
+
+/// What is in `bucket`, four words at a time: one by one, it would be half of the work for a packet.
+fn marks(bucket: &Bucket, mask: u32, wanted: u32) -> Marks {
+    let (mask, wanted) = (u32x4::splat(mask), u32x4::splat(wanted));
+    let none = Marks { same: 0, zero: 0 };
+    let (fours, _) = bucket.as_chunks::<LANES>();
+    (0..).zip(fours).fold(none, |marks, (n, four)| {
+        let four = u32x4::new(*four);
+        let bits = |four: u32x4| four.to_bitmask() << (n * LANES);
+        Marks {
+            same: marks.same | bits((four & mask).simd_eq(wanted)),
+            zero: marks.zero | bits(four.simd_eq(u32x4::ZERO)),
+        }
+    })
 }
 
 fn to_usize(n: u32) -> usize {
