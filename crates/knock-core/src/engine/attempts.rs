@@ -33,6 +33,8 @@ pub(super) struct Table {
     index: Index,
     lanes: Lanes,
     walk: Walk,
+    /// The slot that was replaced last; [`NONE`] at the beginning.
+    replaced: Slot,
     live: u32,
     capacity: u32,
     seed: [u64; 2],
@@ -65,6 +67,7 @@ impl Table {
                 between: Links::ALONE,
             },
             index,
+            replaced: NONE,
             live: 0,
             capacity,
             seed,
@@ -96,17 +99,8 @@ impl Table {
     /// Prefetches where the attempt is that goes for the one that is added after `waiting` others,
     /// if it is as in a flood: slots go in the order in which they were taken.
     pub(super) fn prepare_to_add(&self, waiting: usize, by: &impl Prefetch) {
-        if !self.slab.is_full() {
-            return;
-        }
-        let hand = self
-            .lanes
-            .hand()
-            .and_then(|slot| usize::try_from(slot).ok());
-        let Some(slot) = hand.and_then(|hand| hand.checked_add(waiting)) else {
-            return;
-        };
-        self.prefetch(slot, by);
+        let replaced = usize::try_from(self.replaced).unwrap_or(usize::MAX);
+        self.prefetch(replaced.saturating_add(waiting).saturating_add(1), by);
     }
 
     /// Prefetches where the index has the attempt in `slot`, if there is one, and a later slot.
@@ -270,6 +264,7 @@ impl Table {
         attempt.heard = Heard::new(source.v6, flags);
         attempt.deadline = deadline;
         self.lanes.requeue(&mut self.slab, slot);
+        self.replaced = slot;
         self.walk.vacancy = None;
         self.walk.between.before = slot;
     }

@@ -192,14 +192,6 @@ impl Lanes {
         Some(lane.hand)
     }
 
-    /// Where the hand of the door stands that has the most cheap ones: in a flood, at the attempt
-    /// that is worth least.
-    pub(super) fn hand(&self) -> Option<Slot> {
-        let door = self.cheap.fullest()?;
-        let lane = self.lanes.get(usize::from(door))?;
-        Some(lane.hand).filter(|slot| *slot != NONE)
-    }
-
     /// A time that is not later than any deadline; `None` if there is none.
     pub(super) fn earliest(&self) -> Option<Timestamp> {
         self.deadlines.earliest()

@@ -172,6 +172,8 @@ pub struct Engine {
     table: Table,
     /// The latest time seen.
     clock: Timestamp,
+    /// One-time doors that a packet has opened; empty between packets.
+    spent: Vec<u16>,
     /// At most one `Timeout`, `Broken`, `Stage` and `Opening` a door and call.
     events: VecDeque<Event>,
     counters: Counters,
@@ -195,6 +197,7 @@ impl Engine {
             table: Table::new(rules.len(), limits.max_attempts, seed),
             rules,
             clock: Timestamp::ZERO,
+            spent: Vec::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
         }
@@ -258,8 +261,7 @@ impl Engine {
     #[must_use]
     pub fn prepare(&self, packet: &Packet, waiting: usize, by: &impl Prefetch) -> Prepared {
         let port = self.ports.find(packet.step()).filter(|_| !self.stale);
-        let named = port.and_then(|port| self.ports.named(port));
-        if named.is_some_and(|named| !named.starting.is_empty()) {
+        if port.is_some_and(Port::starts_any) {
             self.table.prepare_to_add(waiting, by);
         }
         Prepared(port.map(|port| Known {
@@ -339,7 +341,8 @@ impl Engine {
         if named.is_none() && !self.any_strict {
             return;
         }
-        let visit = Visit {
+        // It stays where it is made: to move what was just written in parts costs as much as a search.
+        let mut visit = Visit {
             packet,
             source: Source::from(packet.source),
             hash: known.map(|known| known.hash),
@@ -351,9 +354,10 @@ impl Engine {
             tell,
             counters: &mut self.counters,
             knocked: false,
-            spent: Vec::new(),
+            spent: &mut self.spent,
         };
-        for door in visit.run() {
+        visit.run();
+        while let Some(door) = self.spent.pop() {
             self.set_sequence(DoorId(door), None);
         }
     }

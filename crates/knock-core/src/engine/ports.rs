@@ -19,16 +19,20 @@ pub(super) struct Named<'a> {
     pub(super) starting: &'a [u16],
 }
 
-/// A port that doors name: its rank among them.
+/// A port that doors name: where they are in [`Ports::doors`].
 #[derive(Copy, Clone, Debug)]
-pub(super) struct Port(usize);
-
-/// Where the doors of one port are in [`Ports::doors`]: `naming..starting..end`.
-#[derive(Copy, Clone, Debug)]
-struct Span {
+pub(super) struct Port {
+    first: usize,
+    /// How many there are, and behind them once more those of them that start there.
     naming: usize,
     starting: usize,
-    end: usize,
+}
+
+impl Port {
+    /// Whether a door has it as its first step.
+    pub(super) const fn starts_any(self) -> bool {
+        self.starting > 0
+    }
 }
 
 /// The ports of all sequences.
@@ -39,7 +43,7 @@ pub(super) struct Ports {
     /// How many bits are set in the words before each: with a population count, a port's rank.
     before: Vec<usize>,
     /// By rank.
-    spans: Vec<Span>,
+    ports: Vec<Port>,
     doors: Vec<u16>,
 }
 
@@ -49,7 +53,7 @@ impl Ports {
         let mut ports = Self {
             words: vec![0; WORDS],
             before: Vec::with_capacity(WORDS),
-            spans: Vec::new(),
+            ports: Vec::new(),
             doors: Vec::new(),
         };
         let steps = sorted_steps(rules);
@@ -72,16 +76,14 @@ impl Ports {
         if let Some(word) = self.words.get_mut(to_usize(key >> 6)) {
             *word |= 1 << (key & 63);
         }
-        let naming = self.doors.len();
+        let first = self.doors.len();
         self.doors.extend(doors.iter().map(|step| step.door));
-        let starting = self.doors.len();
-        let first = doors.iter().filter(|step| !step.later);
-        self.doors.extend(first.map(|step| step.door));
-        let end = self.doors.len();
-        self.spans.push(Span {
-            naming,
-            starting,
-            end,
+        let starting = doors.iter().filter(|step| !step.later);
+        self.doors.extend(starting.map(|step| step.door));
+        self.ports.push(Port {
+            first,
+            naming: doors.len(),
+            starting: self.doors.len() - first - doors.len(),
         });
     }
 
@@ -95,16 +97,17 @@ impl Ports {
             return None;
         }
         let below = to_usize((word & (bit - 1)).count_ones());
-        Some(Port(self.before.get(at)? + below))
+        self.ports.get(self.before.get(at)? + below).copied()
     }
 
     /// The doors that name a port that was found here.
     pub(super) fn named(&self, port: Port) -> Option<Named<'_>> {
-        let span = self.spans.get(port.0)?;
-        Some(Named {
-            naming: self.doors.get(span.naming..span.starting)?,
-            starting: self.doors.get(span.starting..span.end)?,
-        })
+        let (naming, rest) = self
+            .doors
+            .get(port.first..)?
+            .split_at_checked(port.naming)?;
+        let starting = rest.get(..port.starting)?;
+        Some(Named { naming, starting })
     }
 }
 

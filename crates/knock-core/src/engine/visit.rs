@@ -32,12 +32,12 @@ pub(super) struct Visit<'a, F> {
     pub(super) knocked: bool,
     /// One-time doors that have opened. They shut only when the visit is over, so that the order
     /// of doors does not decide what the packet means to the others.
-    pub(super) spent: Vec<u16>,
+    pub(super) spent: &'a mut Vec<u16>,
 }
 
 impl<F: FnMut(Event)> Visit<'_, F> {
-    /// Does it all, in ascending order of doors, and gives the one-time doors to shut.
-    pub(super) fn run(mut self) -> Vec<u16> {
+    /// Does it all, in ascending order of doors.
+    pub(super) fn run(&mut self) {
         self.table.seek(self.source, self.hash);
         if self.table.here().is_none() {
             for door in self.named.starting {
@@ -48,7 +48,6 @@ impl<F: FnMut(Event)> Visit<'_, F> {
             self.meet_all();
         }
         self.counters.knocks = self.counters.knocks.saturating_add(self.knocked.into());
-        self.spent
     }
 
     /// The packet of a source that has attempts.
