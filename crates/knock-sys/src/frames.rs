@@ -8,6 +8,8 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::fetch::fetch;
+
 /// `PACKET_OUTGOING`: the [`Frame::packet_type`] of what this host sends.
 pub const PACKET_OUTGOING: u8 = 4;
 
@@ -15,6 +17,9 @@ pub const PACKET_OUTGOING: u8 = 4;
 const OF_KERNEL: u32 = 0;
 /// `TP_STATUS_USER`, a bit: the frame is ours.
 const OF_USER: u32 = 1;
+
+/// How many words come into a cache at once.
+const WORDS_A_LINE: usize = 16;
 
 /// Bytes of a frame before which no packet can begin (`TPACKET2_HDRLEN`).
 const HEADERS: usize = 32 + 20;
@@ -97,6 +102,28 @@ impl Frames {
             bytes: self.packet.get(span)?,
             ..header
         })
+    }
+
+    /// Has the processor fetch, without waiting for it, what [`Frames::poll`] will read of the frame
+    /// that comes after `before` others: memory that another processor has written, which it takes as
+    /// long to get as to do much of what is done with a packet. Whether there is a packet yet does not
+    /// matter.
+    pub fn fetch(&self, ring: &[AtomicU32], before: usize) {
+        let frames = ring.len().checked_div(self.words_a_frame).unwrap_or(0);
+        let Some(next) = self.next.and_then(|next| next.checked_add(before)) else {
+            return;
+        };
+        let at = if next < frames {
+            next
+        } else {
+            next.wrapping_sub(frames)
+        };
+        let first = at.saturating_mul(self.words_a_frame);
+        for line in [0, 1, 2] {
+            if let Some(word) = ring.get(first.saturating_add(line * WORDS_A_LINE)) {
+                fetch(word);
+            }
+        }
     }
 
     /// How many frames had a header that cannot be, and were skipped.

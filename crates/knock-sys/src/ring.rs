@@ -185,6 +185,12 @@ impl Ring {
         self.frames.poll(self.mapping.words())
     }
 
+    /// Has the processor fetch, without waiting for it, the frame that [`Ring::next_frame`] will look at
+    /// after `before` others, fewer than the ring has.
+    pub fn fetch(&self, before: usize) {
+        self.frames.fetch(self.mapping.words(), before);
+    }
+
     /// What has become of packets since this was last asked.
     ///
     /// # Errors

@@ -260,9 +260,10 @@ impl Listener {
         true
     }
 
-    /// Has the engine handle what was read.
+    /// Has the engine handle what was read; meanwhile the next frames come.
     fn handle_batch(&mut self) {
-        for waiting in &self.batch {
+        for (n, waiting) in self.batch.iter().enumerate() {
+            self.ring.fetch(n);
             let Waiting {
                 packet,
                 prepared,
