@@ -1,5 +1,5 @@
-//! Which doors name a port: a bitmap for the packets that no door asks for, and behind it two
-//! short lists of doors for each named port.
+//! Which doors name a port: a table of all ports, and behind it two short lists of doors for each
+//! that is named.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use super::rules::Rule;
 use crate::sequence::{Protocol, Step};
 
-/// One bit for each (protocol, port): 2 × 65,536.
-const WORDS: usize = 2048;
+/// Both protocols' ports; see [`key`].
+const PORTS: usize = 2 * 65_536;
 
 /// The doors of one port.
 #[derive(Copy, Clone, Debug, Default)]
@@ -38,12 +38,10 @@ impl Port {
 /// The ports of all sequences.
 #[derive(Debug)]
 pub(super) struct Ports {
-    /// Bit `n` of word `w` is port key `64 w + n`, see [`key`].
-    words: Vec<u64>,
-    /// How many bits are set in the words before each: with a population count, a port's rank.
-    before: Vec<usize>,
-    /// By rank.
-    ports: Vec<Port>,
+    /// For each port, see [`key`], its place in `named` and 1, or 0. Zeros, so that the memory of ports
+    /// that are not looked up is never touched (`calloc`).
+    places: Vec<u32>,
+    named: Vec<Port>,
     doors: Vec<u16>,
 }
 
@@ -51,53 +49,39 @@ impl Ports {
     /// The ports that `rules` name now. O(n log n) in the number of their steps.
     pub(super) fn new(rules: &[Rule]) -> Self {
         let mut ports = Self {
-            words: vec![0; WORDS],
-            before: Vec::with_capacity(WORDS),
-            ports: Vec::new(),
+            places: vec![0; PORTS],
+            named: Vec::new(),
             doors: Vec::new(),
         };
         let steps = sorted_steps(rules);
         for of_port in steps.chunk_by(|a, b| a.key == b.key) {
             ports.push(of_port);
         }
-        let mut count = 0;
-        for word in &ports.words {
-            ports.before.push(count);
-            count += to_usize(word.count_ones());
-        }
         ports
     }
 
-    /// Adds the next higher port.
+    /// Adds a port.
     fn push(&mut self, doors: &[DoorStep]) {
-        let Some(key) = doors.first().map(|step| step.key) else {
+        let key = doors.first().map(|step| step.key);
+        let Some(place) = key.and_then(|key| self.places.get_mut(key)) else {
             return;
         };
-        if let Some(word) = self.words.get_mut(to_usize(key >> 6)) {
-            *word |= 1 << (key & 63);
-        }
         let first = self.doors.len();
         self.doors.extend(doors.iter().map(|step| step.door));
         let starting = doors.iter().filter(|step| !step.later);
         self.doors.extend(starting.map(|step| step.door));
-        self.ports.push(Port {
+        self.named.push(Port {
             first,
             naming: doors.len(),
             starting: self.doors.len() - first - doors.len(),
         });
+        *place = u32::try_from(self.named.len()).unwrap_or(0);
     }
 
     /// The port of `step`; `None` for one that no door names.
     pub(super) fn find(&self, step: Step) -> Option<Port> {
-        let key = key(step);
-        let at = to_usize(key >> 6);
-        let word = *self.words.get(at)?;
-        let bit = 1 << (key & 63);
-        if word & bit == 0 {
-            return None;
-        }
-        let below = to_usize((word & (bit - 1)).count_ones());
-        self.ports.get(self.before.get(at)? + below).copied()
+        let place = self.places.get(key(step))?.checked_sub(1)?;
+        self.named.get(usize::try_from(place).ok()?).copied()
     }
 
     /// The doors that name a port that was found here.
@@ -114,7 +98,7 @@ impl Ports {
 /// That a door has a step. Sorted, a door's first step comes before its later ones at the port.
 #[derive(Copy, Clone, Eq, Ord, PartialEq, PartialOrd)]
 struct DoorStep {
-    key: u32,
+    key: usize,
     door: u16,
     later: bool,
 }
@@ -135,17 +119,13 @@ fn sorted_steps(rules: &[Rule]) -> Vec<DoorStep> {
     steps
 }
 
-/// A number below 2^17 for each (protocol, port).
-fn key(step: Step) -> u32 {
+/// A number below [`PORTS`] for each (protocol, port).
+fn key(step: Step) -> usize {
     let protocol = match step.protocol {
         Protocol::Tcp => 0,
-        Protocol::Udp => 1 << 16,
+        Protocol::Udp => PORTS / 2,
     };
-    protocol | u32::from(step.port)
-}
-
-fn to_usize(n: u32) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
+    protocol + usize::from(step.port)
 }
 
 #[cfg(test)]
