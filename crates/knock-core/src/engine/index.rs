@@ -55,11 +55,7 @@ impl Place {
 
 /// The hash of a source.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(super) struct Hash {
-    bits: u64,
-    /// The first word of the bucket where the source is at home.
-    home: usize,
-}
+pub(super) struct Hash(u64);
 
 pub(super) struct Index {
     /// The buckets, after some words so that each is in one cache line. Zeros, so that the memory
@@ -95,7 +91,7 @@ impl Index {
     }
 
     pub(super) fn hash(&self, source: Source) -> Hash {
-        let bits = match u32::try_from(source.low) {
+        Hash(match u32::try_from(source.low) {
             // One block in place of two. Of what a hasher can do each is used once, so that the
             // compiler puts it here and leaves out what is for other lengths.
             Ok(low) if !source.v6 => self.hasher.hash(&low.to_ne_bytes()),
@@ -105,13 +101,7 @@ impl Index {
                 hasher.write_u64(source.low);
                 hasher.finish()
             }
-        };
-        let scaled = (bits >> u32::BITS) * u64::from(self.buckets);
-        let bucket = usize::try_from(scaled >> u32::BITS).unwrap_or(0);
-        Hash {
-            bits,
-            home: self.margin + bucket * WIDTH,
-        }
+        })
     }
 
     /// The slot with `hash` for which `is_it` says so; or, if there is none, where there is room for
@@ -121,7 +111,7 @@ impl Index {
         hash: Hash,
         is_it: impl Fn(Slot) -> bool,
     ) -> Result<Slot, Option<Place>> {
-        let home = hash.home;
+        let home = self.home(hash);
         let bucket = self.bucket(home).ok_or(None)?;
         let marks = self.marks(bucket, hash);
         let vacancy = marks.vacancy(home);
@@ -135,7 +125,7 @@ impl Index {
 
     /// As [`Index::find`], in all buckets where the source may be.
     fn search(&self, hash: Hash, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
-        let mut at = hash.home;
+        let mut at = self.home(hash);
         loop {
             let bucket = self.bucket(at)?;
             let Marks { mut same, .. } = self.marks(bucket, hash);
@@ -167,7 +157,7 @@ impl Index {
 
     /// A word of the bucket where a source with `hash` is at home.
     pub(super) fn home_of(&self, hash: Hash) -> Option<&u32> {
-        self.words.get(hash.home)
+        self.words.get(self.home(hash))
     }
 
     /// The word at `place`.
@@ -188,11 +178,12 @@ impl Index {
 
     /// Passes a source with `hash` on to the first bucket with room.
     fn make_room(&mut self, hash: Hash) -> Option<Place> {
-        let mut at = hash.home;
+        let home = self.home(hash);
+        let mut at = home;
         loop {
             let marks = self.marks(self.bucket(at)?, hash);
             if let Some(Place(word)) = marks.vacancy(at) {
-                let passed_on = if at == hash.home { 0 } else { Place::PASSED_ON };
+                let passed_on = if at == home { 0 } else { Place::PASSED_ON };
                 return Some(Place(word | passed_on));
             }
             self.pass(at, 1);
@@ -216,7 +207,7 @@ impl Index {
 
     /// What was at `place` was passed on there from the home of `source`, and is gone.
     fn pass_less(&mut self, source: Source, place: Place) {
-        let mut at = self.hash(source).home;
+        let mut at = self.home(self.hash(source));
         while !(at..at + WIDTH).contains(&place.word()) {
             self.pass(at, -1);
             at = self.next(at);
@@ -238,8 +229,15 @@ impl Index {
 
     /// What a cell has above its slot.
     const fn above_slot(&self, hash: Hash) -> u32 {
-        let [a, b, c, d, ..] = hash.bits.to_le_bytes();
+        let [a, b, c, d, ..] = hash.0.to_le_bytes();
         u32::from_le_bytes([a, b, c, d]) << self.slot_bits
+    }
+
+    /// The first word of the bucket where a source with `hash` is at home.
+    fn home(&self, hash: Hash) -> usize {
+        let scaled = (hash.0 >> u32::BITS) * u64::from(self.buckets);
+        let bucket = usize::try_from(scaled >> u32::BITS).unwrap_or(0);
+        self.margin + bucket * WIDTH
     }
 
     /// The first word of the next bucket.

@@ -290,3 +290,27 @@ fn attempts_survive_another_limit_as_far_as_there_is_room() {
         "A:3<10.77.0.9 A:open<10.77.0.9"
     );
 }
+
+#[test]
+fn what_was_prepared_holds_when_the_table_is_made_anew() {
+    let mut world = World::new(&[a()]);
+    for n in 0..500_u32 {
+        let packet = Packet {
+            source: IpAddr::from((0xc612_0000 + n).to_be_bytes()),
+            destination: HOST[0],
+            protocol: Protocol::Tcp,
+            source_port: 1,
+            destination_port: 7000,
+            flags: TcpFlags::SYN,
+        };
+        let now = world.time();
+        let prepared = world.engine.prepare(&packet, 0, &Nothing);
+        // Every source is at home elsewhere then.
+        let max_attempts = 1_000 + n;
+        world.engine.set_limits(Limits { max_attempts });
+        let engine = &mut world.engine;
+        engine.handle_prepared(&packet, prepared, true, now, |_| {});
+    }
+    assert_eq!(world.engine.attempts(), 500);
+    world.engine.table.check();
+}
