@@ -21,7 +21,7 @@ use super::source::Source;
 
 /// 15 cells, and how often something has passed. A cell is 0 if it is empty, or else `slot + 1`
 /// and above it some of the hash.
-pub(super) type Bucket = [u32; WIDTH];
+type Bucket = [u32; WIDTH];
 
 const WIDTH: usize = 16;
 
