@@ -8,7 +8,7 @@ mod endings;
 mod floods;
 mod links;
 mod recipes;
-mod sealed;
+pub(crate) mod sealed;
 mod stress;
 mod ways;
 

@@ -10,6 +10,7 @@ mod memory;
 mod people;
 mod rate;
 mod side;
+mod ssh;
 
 use super::{Line, Programs};
 use crate::Result;
@@ -20,5 +21,6 @@ pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
     lines.extend(latency::run(programs)?);
     lines.extend(rate::run(programs)?);
     lines.extend(memory::run(programs)?);
+    lines.extend(ssh::run(programs)?);
     Ok(lines)
 }

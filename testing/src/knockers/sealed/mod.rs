@@ -7,10 +7,19 @@ use self::stage::{NAMES, NEEDS, OPEN_PORT, PUBLIC, Stage};
 use super::{Programs, Scenario};
 use crate::Result;
 
-/// What ssh may take longer through a closed port than through an open one. The budget is 10 ms for
-/// the programs as they are shipped; those of a test are not, nor is the machine always at rest.
-/// Milliseconds.
-const ADDED: f64 = 100.0;
+/// How often ssh passes the closed port.
+const ROUNDS: usize = 20;
+
+/// What a command of the user took in each round, in milliseconds, without what leads to it.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    /// ssh through the closed port, which knocks.
+    pub(crate) through: Vec<f64>,
+    /// ssh through an open port.
+    pub(crate) plain: Vec<f64>,
+    /// A knock by itself: the whole program, which starts, reads, asks the agent and the server.
+    pub(crate) knock: Vec<f64>,
+}
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let tools = ["scp", "rsync", "git"];
@@ -50,14 +59,32 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// The grant is closed between, or has expired; by turns IPv4 and IPv6.
 fn first_syn(programs: &Programs) -> Result<()> {
+    let Times {
+        through,
+        plain,
+        knock,
+    } = rounds(programs)?;
+    // How long it may take is judged by the bench.
+    println!(
+        "      ssh through a closed port: {:.1} ms, through an open one: {:.1} ms; \
+         a knock by itself: {:.1} ms",
+        median(through),
+        median(plain),
+        median(knock),
+    );
+    Ok(())
+}
+
+/// A user who has enrolled over an open door passes the closed one with one SYN, twenty times; the
+/// grant is closed between, or has expired; by turns IPv4 and IPv6.
+pub(crate) fn rounds(programs: &Programs) -> Result<Times> {
     let stage = Stage::new(programs)?;
     for (name, _) in NAMES {
         stage.enroll(name)?;
     }
-    let (mut through, mut plain, mut knocks) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..20 {
+    let mut times = Times::default();
+    for round in 0..ROUNDS {
         let name = if round % 2 == 0 {
             "four.example"
         } else {
@@ -68,7 +95,7 @@ fn first_syn(programs: &Programs) -> Result<()> {
         let connect = format!("knock connect {open_for} %h %p");
         stage.is_shut()?;
         stage.has_counted()?;
-        through.push(time(
+        times.through.push(time(
             &stage,
             &format!("ssh -o ProxyCommand=\"{connect}\" root@{name} true"),
         )?);
@@ -76,12 +103,13 @@ fn first_syn(programs: &Programs) -> Result<()> {
         stage.site.require(syns == 1, || {
             format!("round {round}: {syns} SYNs were sent")
         })?;
-        plain.push(time(
+        times.plain.push(time(
             &stage,
             &format!("ssh -p {OPEN_PORT} root@{name} true"),
         )?);
-        // The whole program: it starts, reads, asks the agent, asks the server, and ends.
-        knocks.push(time(&stage, &format!("knock -q {open_for} {name}"))?);
+        times
+            .knock
+            .push(time(&stage, &format!("knock -q {open_for} {name}"))?);
         stage.others_are_kept_out()?;
         if expires {
             stage.wait_until_shut()?;
@@ -89,18 +117,7 @@ fn first_syn(programs: &Programs) -> Result<()> {
             stage.close(name)?;
         }
     }
-    let pairs = through.iter().zip(&plain);
-    let added = median(pairs.map(|(with, without)| with - without).collect());
-    let knock = median(knocks);
-    println!(
-        "      ssh through a closed port: {:.1} ms, through an open one: {:.1} ms; \
-         pair by pair, a knock adds {added:.1} ms; a knock by itself: {knock:.1} ms",
-        median(through),
-        median(plain),
-    );
-    stage.site.require(added < ADDED && knock < ADDED, || {
-        format!("a knock adds {added:.1} ms, and takes {knock:.1} ms by itself")
-    })
+    Ok(times)
 }
 
 /// How many milliseconds a command of the user takes, without what leads to it.
