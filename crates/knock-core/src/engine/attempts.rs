@@ -9,7 +9,8 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr};
 
 use super::Prefetch;
-use super::index::{Hash, Index, Place};
+use super::hash::Hash;
+use super::index::{Index, Place};
 use super::lanes::{Lanes, list_of};
 use super::slab::{Attempt, Heard, Links, NONE, Slab, Slot};
 use super::source::Source;

@@ -1,9 +1,9 @@
 //! From a source to its first attempt: a hash table that costs one cache line a packet.
 //!
-//! A source's home is one of many buckets, of one cache line each, chosen by a keyed hash
-//! (SipHash-1-3). A bucket that is full passes what comes to the next one and counts it, so a
-//! search goes on only past buckets that have passed something, and a removal leaves no
-//! tombstone. Buckets are half full when the table is, and 1 in 200 has passed anything.
+//! A source's home is one of many buckets, of one cache line each, chosen by a keyed [`Hash`]. A
+//! bucket that is full passes what comes to the next one and counts it, so a search goes on only past
+//! buckets that have passed something, and a removal leaves no tombstone. Buckets are half full when
+//! the table is, and 1 in 200 has passed anything.
 //!
 //! An attempt remembers its [`Place`], so a removal is one store, which nothing waits for. Within
 //! a bucket nothing branches on what is in it: what a miss costs is then hidden behind the work
@@ -11,11 +11,10 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::hash::Hasher as _;
 
-use siphasher::sip::SipHasher13;
 use wide::u32x4;
 
+use super::hash::{Hash, Hasher};
 use super::slab::Slot;
 use super::source::Source;
 
@@ -53,10 +52,6 @@ impl Place {
     }
 }
 
-/// The hash of a source.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(super) struct Hash(u64);
-
 pub(super) struct Index {
     /// The buckets, after some words so that each is in one cache line. Zeros, so that the memory
     /// of buckets that were never written is never touched (`calloc`).
@@ -68,13 +63,12 @@ pub(super) struct Index {
     /// How many bits of a cell are the slot's, and a one for each.
     slot_bits: u32,
     of_slot: u32,
-    hasher: SipHasher13,
+    hasher: Hasher,
 }
 
 impl Index {
     /// An index for slots below `capacity`, which is at most [`super::attempts::MAX_CAPACITY`].
     pub(super) fn new(capacity: u32, seed: [u64; 2]) -> Self {
-        let [k0, k1] = seed;
         let buckets = capacity.div_ceil(LOAD).max(1);
         let words = vec![0; (to_usize(buckets) + 1) * WIDTH];
         let margin = words.as_ptr().align_offset(size_of::<Bucket>()).min(WIDTH);
@@ -86,22 +80,12 @@ impl Index {
             buckets,
             slot_bits,
             of_slot: (1 << slot_bits) - 1,
-            hasher: SipHasher13::new_with_keys(k0, k1),
+            hasher: Hasher::new(seed),
         }
     }
 
     pub(super) fn hash(&self, source: Source) -> Hash {
-        Hash(match u32::try_from(source.low) {
-            // One block in place of two. Of what a hasher can do each is used once, so that the
-            // compiler puts it here and leaves out what is for other lengths.
-            Ok(low) if !source.v6 => self.hasher.hash(&low.to_ne_bytes()),
-            _ => {
-                let mut hasher = self.hasher;
-                hasher.write_u64(source.high);
-                hasher.write_u64(source.low);
-                hasher.finish()
-            }
-        })
+        self.hasher.hash(source)
     }
 
     /// The slot with `hash` for which `is_it` says so; or, if there is none, where there is room for

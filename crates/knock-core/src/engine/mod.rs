@@ -21,6 +21,7 @@
 mod attempts;
 mod crowd;
 mod deadlines;
+mod hash;
 mod index;
 mod lanes;
 mod ports;
@@ -37,7 +38,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use attempts::{MAX_CAPACITY, Table};
-use index::Hash;
+use hash::Hash;
 use ports::{Port, Ports};
 use rules::{Place, Rule};
 use source::Source;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::attempts::Table;
-use super::index::Hash;
+use super::hash::Hash;
 use super::ports::Named;
 use super::rules::{Meaning, Place, Rule};
 use super::slab::Attempt;
