@@ -14,12 +14,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use knock_core::door::{Action, Door, SequenceSource, Trigger};
-use knock_core::engine::{Engine, Limits, Prefetch};
+use knock_core::engine::{Engine, HugePages, Limits, Prefetch};
 use knock_core::flags::{FlagMatch, TcpFlags};
 use knock_core::packet::Packet;
 use knock_core::sequence::{Protocol, Sequence, Step};
 use knock_core::time::Timestamp;
-use knock_sys::fetch;
+use knock_sys::{fetch, use_huge_pages};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Packets that the engine is shown before the first of them, as the daemon's listener does it.
@@ -331,12 +331,18 @@ impl Memory {
     }
 }
 
-/// The processor's.
+/// The daemon's.
 struct Caches;
 
 impl Prefetch for Caches {
     fn prefetch<T>(&self, place: &T) {
         fetch(place);
+    }
+}
+
+impl HugePages for Caches {
+    fn back<T>(&self, memory: &Vec<T>) {
+        let _as_it_can = use_huge_pages(memory).is_ok();
     }
 }
 
@@ -386,6 +392,7 @@ impl Flood {
             batch: BATCH,
         };
         flood.run(alive + alive / 2);
+        flood.engine.use_huge_pages(&Caches);
         flood.kind = kind;
         if matches!(kind, Kind::NoDoor) {
             flood.pace = 0;

@@ -1,13 +1,14 @@
 //! The system calls that no well-kept crate wraps safely: a memory-mapped ring of packets.
 //!
-//! This is the only crate with `unsafe` code, and that stands in socket options, the memory
-//! mapping, three calls about descriptors, Landlock and the processor, and a hint to its caches alone. What walks the shared
-//! memory is safe code over atomic words: it takes nothing in the mapping on trust, so it runs on
-//! plain memory too, in tests and under Miri.
+//! This is the only crate with `unsafe` code, and that stands in socket options, the memory mapping,
+//! three calls about descriptors, Landlock and the processor, a hint to its caches, and advice about
+//! pages alone. What walks the shared memory is safe code over atomic words: it takes nothing in the
+//! mapping on trust, so it runs on plain memory too, in tests and under Miri.
 
 mod descriptors;
 mod fetch;
 mod frames;
+mod huge_pages;
 mod landlock;
 mod mapping;
 mod ring;
@@ -17,6 +18,7 @@ mod turns;
 pub use descriptors::close_inherited_on_exec;
 pub use fetch::fetch;
 pub use frames::{Frame, Frames, PACKET_OUTGOING};
+pub use huge_pages::use_huge_pages;
 pub use landlock::landlock_version;
 pub use ring::{Error, Ring, RingSocket, Size, SpareSocket, Statistics};
 pub use socket::attach_filter;

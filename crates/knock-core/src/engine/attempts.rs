@@ -8,19 +8,19 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr};
 
-use super::Prefetch;
 use super::hash::Hash;
 use super::index::{Index, Place};
 use super::lanes::{Lanes, list_of};
 use super::slab::{Attempt, Heard, Links, NONE, Slab, Slot};
 use super::source::Source;
+use super::{HugePages, Prefetch};
 use crate::flags::TcpFlags;
 use crate::time::Timestamp;
 
 /// The most attempts that a table can be asked to hold; 4 GB, were they all in use.
 pub(super) const MAX_CAPACITY: u32 = 1 << 26;
 
-/// With this many slots used once, and …
+/// With this many slots used once, memory is asked for in huge pages, and …
 const LARGE: usize = 16_384;
 
 /// … with no more than this many attempts alive, memory is given back.
@@ -36,6 +36,8 @@ pub(super) struct Table {
     walk: Walk,
     /// The slot that was replaced last; [`NONE`] at the beginning.
     replaced: Slot,
+    /// Whether huge pages were asked for.
+    huge: bool,
     live: u32,
     capacity: u32,
     seed: [u64; 2],
@@ -69,6 +71,7 @@ impl Table {
             },
             index,
             replaced: NONE,
+            huge: false,
             live: 0,
             capacity,
             seed,
@@ -126,6 +129,15 @@ impl Table {
                 break;
             };
             next = Some(attempt.in_lane.after);
+        }
+    }
+
+    /// Asks for huge pages when there are so many attempts that they are worth it, once.
+    pub(super) fn use_huge_pages(&mut self, by: &impl HugePages) {
+        if !self.huge && self.slab.touched() >= LARGE {
+            self.huge = true;
+            self.index.use_huge_pages(by);
+            self.slab.use_huge_pages(by);
         }
     }
 

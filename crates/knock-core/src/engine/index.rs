@@ -17,6 +17,7 @@ use wide::u32x4;
 use super::hash::{Hash, Hasher};
 use super::slab::Slot;
 use super::source::Source;
+use super::{HUGE_PAGE, HugePages};
 
 /// 15 cells, and how often something has passed. A cell is 0 if it is empty, or else `slot + 1`
 /// and above it some of the hash.
@@ -36,6 +37,9 @@ const CELLS: u32 = (1 << PASSED) - 1;
 /// How many sources there are for a bucket when the table is full.
 const LOAD: u32 = 8;
 
+/// From so many bytes on, buckets may fill huge pages.
+const LARGE: usize = HUGE_PAGE / 4;
+
 /// Where in the index a source is: the number of its word.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(super) struct Place(u32);
@@ -53,8 +57,9 @@ impl Place {
 }
 
 pub(super) struct Index {
-    /// The buckets, after some words so that each is in one cache line. Zeros, so that the memory
-    /// of buckets that were never written is never touched (`calloc`).
+    /// The buckets, after some words so that each is in one cache line, and where there are many, the
+    /// first one where a huge page can begin; behind them, what then fills the last such page. Zeros,
+    /// so that the memory of buckets that were never written is never touched (`calloc`).
     words: Vec<u32>,
     /// The number of the first word of the first bucket, and of the one behind the last bucket.
     margin: usize,
@@ -70,8 +75,16 @@ impl Index {
     /// An index for slots below `capacity`, which is at most [`super::attempts::MAX_CAPACITY`].
     pub(super) fn new(capacity: u32, seed: [u64; 2]) -> Self {
         let buckets = capacity.div_ceil(LOAD).max(1);
-        let words = vec![0; (to_usize(buckets) + 1) * WIDTH];
-        let margin = words.as_ptr().align_offset(size_of::<Bucket>()).min(WIDTH);
+        let bytes = to_usize(buckets) * size_of::<Bucket>();
+        let alignment = if bytes < LARGE {
+            size_of::<Bucket>()
+        } else {
+            HUGE_PAGE
+        };
+        let bytes = bytes.next_multiple_of(alignment) + alignment;
+        let words = vec![0_u32; bytes / size_of::<u32>()];
+        let margin = words.as_ptr().align_offset(alignment);
+        let margin = margin.min(alignment / size_of::<u32>());
         let slot_bits = u32::BITS - capacity.leading_zeros();
         Self {
             margin,
@@ -86,6 +99,11 @@ impl Index {
 
     pub(super) fn hash(&self, source: Source) -> Hash {
         self.hasher.hash(source)
+    }
+
+    /// Asks for huge pages for all buckets.
+    pub(super) fn use_huge_pages(&self, by: &impl HugePages) {
+        by.back(&self.words);
     }
 
     /// The slot with `hash` for which `is_it` says so; or, if there is none, where there is room for

@@ -56,6 +56,17 @@ pub trait Prefetch {
     fn prefetch<T>(&self, place: &T);
 }
 
+/// Has the system put memory into huge pages ("transparent huge pages"), which no safe code can ask
+/// for by itself.
+pub trait HugePages {
+    /// Asks for as many as `memory` fills with all its capacity. What is in it stays. There may be none.
+    #[expect(clippy::ptr_arg, reason = "a slice has no capacity")]
+    fn back<T>(&self, memory: &Vec<T>);
+}
+
+/// Where a huge page can begin, and how large it is, on most machines.
+const HUGE_PAGE: usize = 2 * 1024 * 1024;
+
 /// Fetches nothing.
 struct Nothing;
 
@@ -270,6 +281,13 @@ impl Engine {
             generation: self.generation,
             hash: self.table.prepare(Source::from(packet.source), by),
         }))
+    }
+
+    /// Asks for huge pages for the memory of a table with many attempts; once for each, so call it
+    /// as often as you like. There each packet comes to another place: in pages of the usual size,
+    /// to find out where that place is in the machine's memory can take longer than all the rest.
+    pub fn use_huge_pages(&mut self, by: &impl HugePages) {
+        self.table.use_huge_pages(by);
     }
 
     /// Takes one packet. `local` says that its destination is an address of the interface it

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::index::Place;
 use super::source::Source;
+use super::{HUGE_PAGE, HugePages};
 use crate::flags::TcpFlags;
 use crate::time::Timestamp;
 
@@ -90,8 +91,9 @@ pub(super) struct Slab {
 
 impl Slab {
     pub(super) fn new(capacity: u32) -> Self {
+        let slots = usize::try_from(capacity).unwrap_or(usize::MAX);
         Self {
-            slots: Vec::with_capacity(usize::try_from(capacity).unwrap_or(usize::MAX)),
+            slots: Vec::with_capacity(filling_huge_pages(slots)),
             free: NONE,
             capacity,
         }
@@ -100,6 +102,11 @@ impl Slab {
     /// Slots that were ever used, which is what of the memory is real.
     pub(super) fn touched(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Asks for huge pages for all slots.
+    pub(super) fn use_huge_pages(&self, by: &impl HugePages) {
+        by.back(&self.slots);
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -159,6 +166,20 @@ impl Slab {
     fn next_unused(&self) -> Slot {
         Slot::try_from(self.slots.len()).unwrap_or(NONE)
     }
+}
+
+/// How many slots to ask for where `slots` are needed. Where they are many, it is as much memory as
+/// fills huge pages together with what an allocator notes before it: the system gives such a piece a
+/// place where huge pages can begin (Linux 6.7). What is more than was needed is never touched.
+fn filling_huge_pages(slots: usize) -> usize {
+    /// At most so much is noted.
+    const NOTE: usize = 64;
+    let bytes = slots.saturating_mul(size_of::<Attempt>());
+    if bytes < HUGE_PAGE {
+        return slots;
+    }
+    let whole = (bytes + NOTE).next_multiple_of(HUGE_PAGE);
+    (whole - NOTE) / size_of::<Attempt>()
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use knock_core::door::Door;
-use knock_core::engine::{Engine, Event, Limits, Prefetch, Prepared};
+use knock_core::engine::{Engine, Event, HugePages, Limits, Prefetch, Prepared};
 use knock_core::packet::{NotAKnock, Packet};
 use knock_core::sequence::Protocol;
 use knock_core::time::Timestamp;
-use knock_sys::{PACKET_OUTGOING, Ring, fetch};
+use knock_sys::{PACKET_OUTGOING, Ring, fetch, use_huge_pages};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -119,6 +119,16 @@ impl Prefetch for Caches {
     }
 }
 
+/// The system's.
+struct Pages;
+
+impl HugePages for Pages {
+    fn back<T>(&self, memory: &Vec<T>) {
+        // Without them it is slower, and that is all.
+        let _as_it_can = use_huge_pages(memory).is_ok();
+    }
+}
+
 /// Whether to go on.
 type Going = Result<(), Closed>;
 
@@ -164,6 +174,7 @@ impl Listener {
 
     fn turn(&mut self) -> Going {
         let more = self.begun && self.take_packets();
+        self.engine.use_huge_pages(&Pages);
         self.inbox.fill()?;
         while let Some(order) = self.inbox.next()? {
             self.obey(order);

@@ -24,9 +24,55 @@ fn flood(world: &mut World, port: u16, count: u32) {
         };
         world.engine.handle_packet(&packet, true, now);
         while world.engine.poll_event().is_some() {}
-        assert!(world.engine.attempts() <= 100);
     }
+    let most = usize::try_from(world.engine.table.capacity()).unwrap();
+    assert!(world.engine.attempts() <= most);
     world.engine.table.check();
+}
+
+/// Bytes that were asked for in huge pages.
+#[derive(Default)]
+struct Asked(core::cell::RefCell<Vec<usize>>);
+
+impl HugePages for Asked {
+    fn back<T>(&self, memory: &Vec<T>) {
+        let bytes = memory.capacity() * size_of::<T>();
+        self.0.borrow_mut().push(bytes);
+    }
+}
+
+impl Asked {
+    fn of(world: &mut World) -> Vec<usize> {
+        let asked = Self::default();
+        world.engine.use_huge_pages(&asked);
+        asked.0.into_inner()
+    }
+}
+
+#[test]
+fn a_table_with_many_attempts_asks_once_for_huge_pages_and_the_one_after_it_again() {
+    let mut world = small(&[a()], 100_000);
+    flood(&mut world, 7000, 16_383);
+    assert_eq!(Asked::of(&mut world), [0; 0]);
+    flood(&mut world, 7000, 16_384);
+    let asked = Asked::of(&mut world);
+    let least = [100_000 * 8, 100_000 * 48];
+    assert_eq!(asked.len(), 2);
+    assert!(
+        asked
+            .iter()
+            .zip(least)
+            .all(|(asked, least)| *asked >= least)
+    );
+    assert_eq!(Asked::of(&mut world), [0; 0]);
+    flood(&mut world, 7000, 50_000);
+    assert_eq!(Asked::of(&mut world), [0; 0]);
+    // Its memory was given back meanwhile.
+    world.knock("@60000").log();
+    flood(&mut world, 7000, 1);
+    assert_eq!(Asked::of(&mut world), [0; 0]);
+    flood(&mut world, 7000, 20_000);
+    assert_eq!(Asked::of(&mut world).len(), 2);
 }
 
 #[test]
