@@ -2,9 +2,10 @@
 //!
 //! This is the only crate with `unsafe` code, and that stands in socket options, the memory mapping,
 //! three calls about descriptors, Landlock and the processor, a hint to its caches, and advice about
-//! pages alone. What walks the shared memory is safe code over atomic words: it takes nothing in the
-//! mapping on trust, so it runs on plain memory too, in tests and under Miri.
+//! pages and to the allocator alone. What walks the shared memory is safe code over atomic words: it
+//! takes nothing in the mapping on trust, so it runs on plain memory too, in tests and under Miri.
 
+mod allocator;
 mod descriptors;
 mod fetch;
 mod frames;
@@ -15,6 +16,7 @@ mod ring;
 mod socket;
 mod turns;
 
+pub use allocator::give_back_large_pieces;
 pub use descriptors::close_inherited_on_exec;
 pub use fetch::fetch;
 pub use frames::{Frame, Frames, PACKET_OUTGOING};

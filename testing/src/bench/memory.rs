@@ -1,4 +1,5 @@
-//! Memory and log lines that strangers can cause: in the worst flood, and a minute later.
+//! Memory and log lines that strangers can cause: in the worst flood, and a minute later; and once more,
+//! since what was given back once need not be given back again.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ const CONFIG: &str = "[A]\nsequence = 7000,8000,9000\nseq_timeout = 10\ntcpflags
                       [B]\nsequence = 7100:udp,7200\nseq_timeout = 10\n";
 
 const FLOOD: Duration = Duration::from_secs(20);
+const SECOND_FLOOD: Duration = Duration::from_secs(5);
 /// Theirs fills its disk with lines, and its memory with sources.
 const THEIR_FLOOD: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -29,6 +31,9 @@ pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
     let flooded = flood(&ours, FLOOD)?;
     sleep(MINUTE);
     let afterwards = Figure::single(mebibytes(&ours)?);
+    let again = flood(&ours, SECOND_FLOOD)?;
+    sleep(MINUTE);
+    let after_both = Figure::single(mebibytes(&ours)?);
     let theirs = flood(&Daemon::start(&programs.theirs, CONFIG)?, THEIR_FLOOD)?;
     let seconds = THEIR_FLOOD.as_secs();
     Ok(vec![
@@ -41,6 +46,8 @@ pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
         .theirs(theirs.memory())
         .note(format!("theirs after {seconds} s of it")),
         Line::new("resident memory a minute later", " MiB", afterwards).at_most(12.0),
+        Line::new("in a second flood", " MiB", again.memory()).at_most(48.0),
+        Line::new("a minute after that", " MiB", after_both).at_most(12.0),
         Line::new(
             format!("log lines a second in {} s of a flood", FLOOD.as_secs()),
             "",

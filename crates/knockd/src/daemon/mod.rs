@@ -34,6 +34,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use knock_sys::give_back_large_pieces;
 
 use crate::cli::Cli;
 use crate::config_file::{LoadError, load};
@@ -79,6 +80,7 @@ enum Failure {
 
 /// Runs `knockd` with these arguments, the first of which is its name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    give_back_large_pieces();
     let mut args = args.into_iter().peekable();
     if args.peek().is_some_and(|name| name == listener::NAME) {
         return listener::main(args.skip(1));
