@@ -20,7 +20,7 @@ const CONFIG: &str = "[A]\nsequence = 7000,8000,9000\nseq_timeout = 60\ntcpflags
                       command = echo %IP% >> {fifo}\n";
 
 /// The table at its default size.
-const MAX_ATTEMPTS: u64 = 131_072;
+const MAX_ATTEMPTS: u64 = 262_144;
 
 /// Knocks in each flood.
 const OURS: u8 = 20;

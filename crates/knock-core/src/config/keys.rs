@@ -256,7 +256,7 @@ pub static KEYS: &[KeySpec] = &[
     row(Key::LogLevel, "log_level", &[], Place::Options, LEVELS,
         ("info", "whether wrong knocks are logged too")),
     row(Key::MaxAttempts, "max_attempts", &[], Place::Options, ATTEMPTS,
-        ("131072", "attempts remembered at once")),
+        ("262144", "attempts remembered at once")),
     row(Key::MaxCommands, "max_commands", &[], Place::Options, COMMANDS,
         ("64", "commands that run at once")),
     row(Key::Sandbox, "sandbox", &[], Place::Options, SANDBOX,

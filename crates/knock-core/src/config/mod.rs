@@ -135,7 +135,7 @@ impl Default for Options {
             interfaces: Vec::new(),
             log_format: LogFormat::Classic,
             log_level: LogLevel::Info,
-            max_attempts: 131_072,
+            max_attempts: 262_144,
             max_commands: 64,
             user: None,
             sandbox: Sandbox::On,

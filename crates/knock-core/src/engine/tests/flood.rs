@@ -309,7 +309,7 @@ impl Siege {
 
 /// The one limit there is: an attempt at its first step is displaced when as many new ones have
 /// begun as the table holds, which is after `capacity / rate` of new first knocks. With the default
-/// of 131,072 places, and a million new sources a second, that is an eighth of a second between the
+/// of 262,144 places, and a million new sources a second, that is a quarter of a second between the
 /// first two knocks. Past the second step nothing of the kind displaces anybody.
 #[test]
 fn a_first_knock_lasts_until_the_whole_table_has_turned_over() {
