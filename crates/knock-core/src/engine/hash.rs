@@ -4,7 +4,7 @@
 //! bytes, combined by exclusive or. Whatever set of sources somebody chooses who does not see the
 //! words, or what comes of them, they spread over buckets as evenly as random numbers nearly do
 //! (Pătraşcu and Thorup, "The Power of Simple Tabulation Hashing", Journal of the ACM 59, 2012), and
-//! nobody sees them: who knocks is told nothing, by time neither. It takes a sixth of the instructions
+//! nobody sees them: who knocks is told nothing, by time neither. It takes a third of the instructions
 //! of SipHash, which gives the words, and is what an IPv6 source is hashed by.
 
 use alloc::boxed::Box;
