@@ -1,6 +1,6 @@
 //! From a source to its first attempt: a hash table that costs one cache line a packet.
 //!
-//! A source's home is one of many buckets, of one cache line each, chosen by a keyed [`Hash`]. A
+//! A source's home is one of many buckets, of one cache line each, chosen by a keyed `Hash`. A
 //! bucket that is full passes what comes to the next one and counts it, so a search goes on only past
 //! buckets that have passed something, and a removal leaves no tombstone. Buckets are half full when
 //! the table is, and 1 in 200 has passed anything.
