@@ -174,13 +174,14 @@ impl Listener {
 
     fn turn(&mut self) -> Going {
         let more = self.begun && self.take_packets();
-        self.engine.use_huge_pages(&Pages);
         self.inbox.fill()?;
         while let Some(order) = self.inbox.next()? {
             self.obey(order);
         }
         self.handle_timeout(more);
         self.outbox.flush()?;
+        // It may take milliseconds: nobody who has knocked waits for it.
+        self.engine.use_huge_pages(&Pages);
         if more { Ok(()) } else { self.wait() }
     }
 
