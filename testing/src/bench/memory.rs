@@ -46,8 +46,13 @@ pub(super) fn run(programs: &Programs) -> Result<Vec<Line>> {
         .theirs(theirs.memory())
         .note(format!("theirs after {seconds} s of it")),
         Line::new("resident memory a minute later", " MiB", afterwards).at_most(12.0),
-        Line::new("in a second flood", " MiB", again.memory()).at_most(48.0),
-        Line::new("a minute after that", " MiB", after_both).at_most(12.0),
+        Line::new(
+            "greatest resident memory in a second flood",
+            " MiB",
+            again.memory(),
+        )
+        .at_most(48.0),
+        Line::new("resident memory a minute after both", " MiB", after_both).at_most(12.0),
         Line::new(
             format!("log lines a second in {} s of a flood", FLOOD.as_secs()),
             "",
